@@ -17,6 +17,7 @@ async def serve_stdio(relay: AsyncRelay) -> None:
         import anyio
         from mcp.server.stdio import stdio_server
 
+        from relay.mcp.tasks import options_with_tasks
         from relay.mcp.tools import make_server
     except ImportError:
         raise RelayError(_MISSING) from None
@@ -37,6 +38,6 @@ async def serve_stdio(relay: AsyncRelay) -> None:
             raise StopAsyncIteration
 
     async with anyio.create_task_group() as tasks, stdio_server(stdin=cast(Any, Input())) as (read, write):
-        tasks.start_soon(server.run, read, write, server.create_initialization_options())
+        tasks.start_soon(server.run, read, write, options_with_tasks(server))
         await ended.wait()
         tasks.cancel_scope.cancel()

@@ -38,6 +38,7 @@ class McpEndpoint:
         import anyio
         from mcp.server.streamable_http import StreamableHTTPServerTransport
 
+        from relay.mcp.tasks import options_with_tasks
         from relay.mcp.tools import make_server
 
         if self._server is None:
@@ -49,7 +50,7 @@ class McpEndpoint:
         async def run(*, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
             async with transport.connect() as (read, write):
                 task_status.started()
-                await server.run(read, write, server.create_initialization_options(), stateless=True)
+                await server.run(read, write, options_with_tasks(server), stateless=True)
 
         async with AsyncRelay("http://127.0.0.1", key, http=httpx.AsyncClient(transport=inner)) as relay:
             token = _caller.set(relay)

@@ -12,6 +12,7 @@ from pydantic import Field
 from relay import __version__
 from relay.client import AsyncRelay, ClientError
 from relay.mcp import results
+from relay.mcp.tasks import add_tasks
 
 if TYPE_CHECKING:
     from mcp.server.fastmcp import FastMCP
@@ -143,6 +144,7 @@ def make_server(relay_of_caller: Callable[[], AsyncRelay]) -> "FastMCP":
         answer = await ask(relay_of_caller().request("POST", f"/v1/deliveries/{delivery_id}/resend"))
         return results.Resent(delivery_id=answer["id"], status=answer["status"])
 
+    add_tasks(server._mcp_server, relay_of_caller, lambda: time.time_ns() // 1_000_000)
     return server
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from mcp import ClientSession, StdioServerParameters
+from mcp import ClientSession, McpError, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, CancelledNotification, CancelledNotificationParams, ClientNotification
 
+from relay.mcp.tasks import JobTask
 from relay.model import EventType
 from relay.sandbox.exec_server import ExecSettings
 from relay.sandbox.local_server import serve
@@ -159,6 +160,95 @@ async def test_a_cancelled_call_frees_its_place(sqlite_url: str) -> None:
         await asyncio.wait_for(served.waits_open(0), 10)
         assert (await served.http.get("/v1/jobs/j1")).json()["ended"] is False
         await session.list_tools()  # what the server had to say of the call has come: the client would stumble over it
+
+
+async def as_task(session: ClientSession, job_id: str, ttl: int = 600_000) -> types.Task:
+    """The task of a wait for the job."""
+    params = types.CallToolRequestParams(
+        name="wait_for_job", arguments={"job_id": job_id}, task=types.TaskMetadata(ttl=ttl)
+    )
+    request = types.ClientRequest(types.CallToolRequest(params=params))
+    return (await session.send_request(request, types.CreateTaskResult)).task
+
+
+async def task_of(session: ClientSession, task_id: str) -> types.GetTaskResult:
+    request = types.GetTaskRequest(params=types.GetTaskRequestParams(taskId=task_id))
+    return await session.send_request(types.ClientRequest(request), types.GetTaskResult)
+
+
+async def result_of(session: ClientSession, task_id: str) -> CallToolResult:
+    request = types.GetTaskPayloadRequest(params=types.GetTaskPayloadRequestParams(taskId=task_id))
+    return await session.send_request(types.ClientRequest(request), CallToolResult)
+
+
+@pytest.mark.parametrize("way", ["http", "stdio"])
+async def test_a_wait_can_be_a_task(sqlite_url: str, way: str) -> None:
+    """It comes at once, tells its state, and its result waits for the end of the job; only this tool can be one."""
+    async with AsyncExitStack() as stack:
+        served = await stack.enter_async_context(served_relay(sqlite_url))
+        session = await stack.enter_async_context(over_http(served.url) if way == "http" else over_stdio(served.url))
+        support = {one.name: one.execution for one in (await session.list_tools()).tools if one.execution}
+        assert {name: one.taskSupport for name, one in support.items()} == {"wait_for_job": "optional"}
+        await served.register("j1")
+        task = await as_task(session, "j1")
+        assert (task.status, task.ttl) == ("working", 600_000)
+        assert (await task_of(session, task.taskId)).status == "working"
+        waiting = asyncio.create_task(result_of(session, task.taskId))
+        await served.waits_open(1)
+        await end(served.relay, "j1")
+        done = await asyncio.wait_for(waiting, 60)
+        assert done.structuredContent is not None
+        assert (done.structuredContent["ended"], done.structuredContent["status"]) == (True, "completed")
+        assert (await task_of(session, task.taskId)).status == "completed"
+        assert (await result_of(session, task.taskId)).structuredContent == done.structuredContent
+        plain = await call(session, "wait_for_job", job_id="j1")
+        assert plain == done.structuredContent
+
+
+async def test_a_task_is_known_to_every_relay_and_ends_with_its_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id is all there is to it. An id that nobody was given, and one whose time is over, are refused."""
+    async with (
+        open_relay(postgres_url) as one,
+        open_relay(postgres_url) as other,
+        serving(one) as here,
+        serving(other) as there,
+        over_http(here.url) as made_at,
+        over_http(there.url) as asked_at,
+    ):
+        await here.register("j1")
+        task = await as_task(made_at, "j1")
+        assert (await task_of(asked_at, task.taskId)).status == "working"
+        short = await as_task(made_at, "j1", ttl=1)
+        for task_id in (
+            short.taskId,
+            "wait-",
+            "wait-x",
+            task.taskId[:-2],
+            "other",
+            JobTask("j1", None, 0, 10**15).encode(),
+        ):
+            with pytest.raises(McpError, match="no such task"):
+                await task_of(asked_at, task_id)
+        with pytest.raises(McpError, match="register"):
+            await as_task(made_at, "unknown")
+
+
+async def test_a_client_of_an_older_protocol_has_the_plain_tool(sqlite_url: str) -> None:
+    """It asks for no task, so it gets none."""
+    accept = {"accept": "application/json, text/event-stream", "authorization": f"Bearer {KEY}"}
+    async with served_relay(sqlite_url) as served:
+        await served.register("j1")
+        about = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
+        async with httpx.AsyncClient(base_url=served.url, trust_env=False, headers=accept) as http:
+            answer = await http.post("/mcp", json=message)
+            assert '"protocolVersion":"2025-03-26"' in answer.text
+            tool = {"name": "wait_for_job", "arguments": {"job_id": "j1", "seconds": 0}}
+            message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": tool}
+            answer = await http.post("/mcp", json=message, headers={"mcp-protocol-version": "2025-03-26"})
+            assert '"timed_out":true' in answer.text.replace(" ", "").replace("\\", "")
 
 
 async def test_keys_and_scopes_hold(sqlite_url: str) -> None:
