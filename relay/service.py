@@ -541,8 +541,9 @@ class Relay:
     ) -> Attempt:
         """Sends a sample event to an endpoint once, now; the message says that it is a test, and by whom.
 
-        Nothing is stored.
+        Nothing is stored. Raises Conflict for an endpoint that is pulled.
         """
+        admin.refuse_if_pulled(endpoint)
         sample = sample_event(type, now)
         page = job_page(self.config.server.public_url, self.config.workspaces[0].name, sample.job_id)
         event = Event(

@@ -23,6 +23,7 @@ from relay.egress import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.egress.resolver import ThreadResolver
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
+from relay.model import PULL_URL
 from relay.model.poll_result import PollFailed, RateLimited, Unauthorized
 from relay.polling import ExecClient, exec_transport, rate_limit_of
 from relay.process import system_clock
@@ -203,6 +204,8 @@ async def _endpoint(endpoint: EndpointSection, rules: EgressRules) -> Finding:
         checked = spec.validate(spec.EndpointSpec(url, endpoint.format, template=endpoint.template), rules, "url")
     except ValidationFailed as error:
         return Finding(FAIL, subject, error.message)
+    if url == PULL_URL:
+        return Finding(OK, subject, f"is pulled; `relay events --follow --endpoint {endpoint.name}` reads it")
     if (problem := await _address_problem(checked.target.host_port, rules)) is not None:
         return Finding(FAIL, subject, f"{mask_url(url)}: {problem}")
     test = f"`relay endpoints test {endpoint.name}` tries it while the relay runs"

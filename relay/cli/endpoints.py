@@ -13,7 +13,7 @@ from relay.cli.output import print_json, print_text
 from relay.cli.table import Column
 from relay.config import parsers
 from relay.errors import RelayError
-from relay.model import EventType
+from relay.model import PULL_URL, EventType
 from relay.suggestions import did_you_mean_or_list
 
 _REFERENCE = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -109,6 +109,7 @@ def add(client: Client, **options: Any) -> None:
       relay endpoints add --url-file slack-url.txt --event job.completed --event job.failed
       relay endpoints add https://example.com/scenario-ready --secret-file secret.txt
       relay endpoints add https://n8n.example.com/webhook/ready --header-file token.txt
+      relay endpoints add pull: --name warehouse
     """
     fields = request_fields(**options)
     if "url" not in fields:
@@ -118,19 +119,27 @@ def add(client: Client, **options: Any) -> None:
         print_json(added)
         return
     name = added["name"] or added["id"]
+    is_pulled = added["url"] == PULL_URL
     print_text(f"✓ {name} is endpoint {added['id']}: {_recognised(added, fields.get('format'))}")
-    print_text(f"  it is notified of {', '.join(added['events'])}")
+    print_text(f"  {'it has' if is_pulled else 'it is notified of'} {', '.join(added['events'])}")
     if added["public_key"]:
         print_text(f"  receivers verify with the public key {added['public_key']}")
     elif "secret" not in added:
         print_text("  it was there already, and nothing is changed")
     elif not formats.is_read_by_people(added["format"]):
         print_text(f"  secret, shown only now: {added['secret']}")
-    print_text(f"  send a sample: relay endpoints test {name}")
+    next_step = (
+        f"read it: relay events --follow --endpoint {name}"
+        if is_pulled
+        else f"send a sample: relay endpoints test {name}"
+    )
+    print_text(f"  {next_step}")
 
 
 def _recognised(added: dict[str, Any], asked: str | None) -> str:
     format = added["format"]
+    if added["url"] == PULL_URL:
+        return f"nothing is sent to it, its events are pulled in format {format}"
     if asked not in (None, "auto") or format == "template":
         return f"format {format}"
     if format == "standard":

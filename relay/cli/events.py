@@ -31,6 +31,7 @@ _COLUMNS: dict[str, Column[dict[str, Any]]] = {
 @click.option("--type", "types", multiple=True, help="Only this event, such as job.completed; repeatable.")
 @click.option("--job", "job_id", help="Only events of this job.")
 @click.option("--workspace", help="The Exec workspace.")
+@click.option("--endpoint", help="As this endpoint has them: its events, in its format, signed with its secret.")
 @list_options
 @client_options
 def command(client: Client, follow: bool, after: str | None, types: tuple[str, ...], **filters: Any) -> None:
@@ -41,6 +42,7 @@ def command(client: Client, follow: bool, after: str | None, types: tuple[str, .
       relay events
       relay events --follow
       relay events --follow --json --after 0 | jq .cursor
+      relay events --follow --json --endpoint warehouse
     """
     if not follow:
         if after is not None:
@@ -48,7 +50,7 @@ def command(client: Client, follow: bool, after: str | None, types: tuple[str, .
         params = drop_none(type=",".join(types) or None, **filters)
         client.show(client.request("GET", "/v1/events", params=params), _COLUMNS)
         return
-    event_filter = {"types": types or None, "job_id": filters["job_id"], "workspace": filters["workspace"]}
+    event_filter = {"types": types or None} | {name: filters[name] for name in ("job_id", "workspace", "endpoint")}
     try:
         with Relay(client.server, client.key) as relay:
             for event in relay.events(after or "now", **event_filter):

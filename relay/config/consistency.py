@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from relay.config.reader import KeyPath, Problem, format_path
 from relay.config.schema import Config, EndpointSection, Workspace
 from relay.egress import is_loopback, mask_url
+from relay.model import PULL_URL
 from relay.suggestions import did_you_mean_or_list
 
 
@@ -65,11 +66,12 @@ def _operator_endpoints(
             yield Problem((*path, "events"), f"{text} operator.endpoints")
     if any(path[0] == "endpoints" for path in faulty):
         return  # it may name one of those
-    names = [endpoint.name for _, endpoint in endpoints]
+    names = [endpoint.name for _, endpoint in endpoints if endpoint.url.get_secret_value() != PULL_URL]
     for number, name in enumerate(config.operator.endpoints):
         if name not in names:
             hint = did_you_mean_or_list(name, names) if names else "; name an endpoint of the section endpoints"
-            yield Problem(("operator", "endpoints", number), f'there is no endpoint "{name}"{hint}')
+            pushed = " that is sent anything" if name in (endpoint.name for _, endpoint in endpoints) else ""
+            yield Problem(("operator", "endpoints", number), f'there is no endpoint "{name}"{pushed}{hint}')
 
 
 def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from relay.egress.mail_url import is_mail_url, validate_mail_url
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate
-from relay.model import DAY, HOUR, MINUTE, SECOND, parse_digest, parse_quiet_hours
+from relay.model import DAY, HOUR, MINUTE, PULL_URL, SECOND, parse_digest, parse_quiet_hours
 from relay.signing import standard_webhooks
 from relay.suggestions import did_you_mean
 
@@ -175,8 +175,10 @@ def url(value: object) -> str:
 
 
 def endpoint_url(value: object) -> str:
-    """The URL of an endpoint: http, https, or that of a mail server."""
+    """The URL of an endpoint: http, https, that of a mail server, or `pull:`."""
     value_text = text(value)
+    if value_text == PULL_URL:
+        return value_text
     if not is_mail_url(value_text):
         return url(value_text)
     try:

@@ -95,7 +95,8 @@ def emit(tx: Tx, news: News, section: OperatorSection) -> Event | None:
     if _is_repeated(news, last) or _is_over_limit(tx, news, section):
         return None
     names = set(section.endpoints)
-    targets = [endpoint for endpoint in endpoints.all_standing(tx) if endpoint.name in names]
+    standing = endpoints.all_standing(tx)
+    targets = [endpoint for endpoint in standing if endpoint.name in names and not endpoint.is_pulled]
     if not targets:
         return None
     event = Event(

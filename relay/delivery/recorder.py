@@ -223,7 +223,7 @@ class ResultRecorder:
             if decision.status is not DeliveryStatus.FAILED or endpoint is None or endpoint.fallback is None:
                 continue
             fallback = endpoints.lock_by_id_or_name(tx, endpoint.fallback)
-            if fallback is None or fallback.id == endpoint.id:
+            if fallback is None or fallback.id == endpoint.id or fallback.is_pulled:
                 continue
             ids = [delivery.event_id]
             if delivery.is_digest:  # the fallback may be a program, which knows no digests

@@ -14,6 +14,7 @@ import idna
 
 from relay.egress.ip_policy import Address, EgressRules, blocked_reason, opens_loopback
 from relay.errors import ValidationFailed
+from relay.model import PULL_URL
 
 MAX_URL = 2_048
 """Characters of a URL."""
@@ -149,6 +150,8 @@ def _how_to_open(setting: str) -> str:
 
 def mask_url(url: str) -> str:
     """The URL as it may be shown: `https://hooks.slack.com/…`, without path, query and credentials. Never raises."""
+    if url == PULL_URL:
+        return url
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

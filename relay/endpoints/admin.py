@@ -13,8 +13,8 @@ from relay.config import EndpointSection
 from relay.egress import EgressRules
 from relay.endpoints import identity, spec
 from relay.endpoints.spec import EndpointSpec, ValidatedEndpoint
-from relay.errors import Conflict, NotFound
-from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
+from relay.errors import Conflict, NotFound, ValidationFailed
+from relay.model import DAY, PULL_URL, Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.signing import SignatureScheme, standard_webhooks
 from relay.store import Store, Tx
 from relay.store.engine.database import random_bytes
@@ -62,6 +62,8 @@ def create(
     the name.
     """
     entropy = random_bytes(tx, spec.RANDOM_BYTES)
+    if name is None and validated.target.url == PULL_URL:
+        raise ValidationFailed("missing_field", "an endpoint that is pulled needs a name, by which it is read", "name")
     new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=entropy, name=name)
     new = replace(new, owner=owner)
     keys = identity.standing_fingerprints(tx, validated) if name is None else ()
@@ -82,6 +84,9 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
     """
     endpoint = _lock_with_fingerprint(tx, endpoint.id)
     refuse_unless_changeable(endpoint)
+    if patch.url is not None and endpoint.is_pulled != (patch.url == PULL_URL):
+        text = "an endpoint stays pulled, or notified at a URL; create another one, and delete this one"
+        raise ValidationFailed("invalid_url", text, "url")
     if patch.name is not None and patch.name != endpoint.name and endpoints.by_name(tx, patch.name) is not None:
         raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
     is_detected = endpoint.format == formats.detect_format(endpoint.url)
@@ -108,6 +113,13 @@ def refuse_unless_changeable(endpoint: Endpoint) -> None:
     if endpoint.kind is EndpointKind.AD_HOC:
         text = "a registration's callback_url created this endpoint; register the job again with what you want instead"
         raise Conflict("endpoint_ad_hoc", text)
+
+
+def refuse_if_pulled(endpoint: Endpoint) -> None:
+    """Raises Conflict for an endpoint to which nothing is sent."""
+    if endpoint.is_pulled:
+        text = f"nothing is sent to this endpoint; read it with GET /v1/events?endpoint={endpoint.name}&after=CURSOR"
+        raise Conflict("endpoint_pulled", text)
 
 
 def rotate(
@@ -153,6 +165,7 @@ def disable(tx: Tx, endpoint: Endpoint, now: Instant) -> Endpoint:
     An endpoint that is disabled already stays as it is, with its reason.
     """
     endpoint = _lock(tx, endpoint)
+    refuse_if_pulled(endpoint)
     if not endpoint.enabled:
         return endpoint
     disabled = replace(endpoint, disabled_at=now, disabled_reason="disabled by hand")

@@ -13,6 +13,7 @@ from relay.errors import ValidationFailed
 from relay.formats import template
 from relay.model import (
     ID_BYTES,
+    PULL_URL,
     Endpoint,
     EndpointKind,
     EventType,
@@ -92,7 +93,9 @@ def validate(endpoint_spec: EndpointSpec, rules: EgressRules, url_field: str = "
     """Validates an endpoint without the store. Raises ValidationFailed, which names the field."""
     if MASK in endpoint_spec.url:
         raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
-    if is_mail_url(endpoint_spec.url):
+    if endpoint_spec.url == PULL_URL:
+        target = _check_pulled(endpoint_spec, url_field)
+    elif is_mail_url(endpoint_spec.url):
         target = validate_mail_url(endpoint_spec.url, rules, url_field)
     else:
         target = validate_url(endpoint_spec.url, rules, url_field)
@@ -115,6 +118,18 @@ def validate(endpoint_spec: EndpointSpec, rules: EgressRules, url_field: str = "
         endpoint_spec.fallback or None,
         endpoint_spec.outside_only,
     )
+
+
+def _check_pulled(endpoint_spec: EndpointSpec, url_field: str) -> ParsedUrl:
+    """The target of an endpoint to which nothing is sent."""
+    if url_field == "callback_url":
+        text = "pull: is for standing endpoints: read the feed of events with job_id, or wait for the job"
+        raise ValidationFailed("invalid_url", text, url_field)
+    for name in ("headers", "quiet", "digest", "fallback"):
+        if getattr(endpoint_spec, name):
+            text = f"nothing is sent to an endpoint that is pulled, so it has no {name}: leave it out"
+            raise ValidationFailed(f"{name}_not_possible", text, name)
+    return ParsedUrl(PULL_URL, "pull", "")
 
 
 def _check_quiet(text: str | None, format: str) -> str | None:

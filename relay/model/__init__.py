@@ -8,7 +8,7 @@ from relay.model.audit import THE_CONFIGURATION, THE_RELAY, Actor, AuditAction, 
 from relay.model.delivery import Attempt, Delivery, DeliveryStatus
 from relay.model.digest import UNGATHERED, InvalidDigest, digest_due, parse_digest
 from relay.model.due_delivery import DueDelivery
-from relay.model.endpoint import Endpoint, EndpointKind, Secret, format_identity
+from relay.model.endpoint import PULL_URL, Endpoint, EndpointKind, Secret, format_identity
 from relay.model.event import (
     ENDINGS_AT_EXEC,
     FINAL_EVENTS,
@@ -40,6 +40,7 @@ __all__ = [
     "JOB_ID",
     "MINUTE",
     "OPERATOR_WORKSPACE",
+    "PULL_URL",
     "SECOND",
     "THE_CONFIGURATION",
     "THE_RELAY",

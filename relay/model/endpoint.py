@@ -7,6 +7,9 @@ from enum import StrEnum
 from relay.model.event import EventType
 from relay.times import Instant
 
+PULL_URL = "pull:"
+"""What an endpoint has in place of a URL if nothing is sent to it: its events are read from the feed."""
+
 
 class EndpointKind(StrEnum):
     """`standing` endpoints get the events of every job, `ad_hoc` ones those of their registrations."""
@@ -62,6 +65,11 @@ class Endpoint:
     """Whether `security.allow_networks` does not apply to it, because a key without the scope admin registered it."""
     succeeded_at: Instant | None = None
     """The first success; None if no attempt has succeeded yet."""
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether its subscriber reads the feed, with a cursor of its own; then it has no deliveries."""
+        return self.url == PULL_URL
 
     @property
     def enabled(self) -> bool:

@@ -108,6 +108,13 @@ def test_check_accepts_an_address_of_allow_networks(tmp_path: Path) -> None:
     assert line(found, "endpoint ops").startswith("✓ endpoint ops: https://10.1.2.3/… in format standard")
 
 
+def test_check_of_an_endpoint_that_is_pulled_dials_nothing(tmp_path: Path) -> None:
+    """It has no host; the check says how it is read."""
+    found = check(tmp_path, endpoints=[{"name": "warehouse", "url": "pull:"}])
+    said = line(found, "endpoint warehouse")
+    assert said == "✓ endpoint warehouse: is pulled; `relay events --follow --endpoint warehouse` reads it"
+
+
 def test_advice_does_not_fail_the_check(tmp_path: Path) -> None:
     """Unencrypted secrets and a missing public URL are advice, each with the key to set."""
     found = check(tmp_path)

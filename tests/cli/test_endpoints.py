@@ -85,6 +85,16 @@ async def test_add_says_what_the_url_is(stage: Stage, words: list[str], recognis
     assert "whsec_" not in again
 
 
+async def test_an_endpoint_that_is_pulled_is_read(stage: Stage) -> None:
+    """It is added without a URL, and what comes next is a command that reads it, not a sample."""
+    said = await stage.done("add", "pull:", "--name", "warehouse", "--event", "job.completed")
+    assert "nothing is sent to it, its events are pulled in format standard" in said
+    assert "it has job.completed\n" in said
+    assert "secret, shown only now: whsec_" in said
+    assert "read it: relay events --follow --endpoint warehouse" in said
+    assert "relay endpoints test" not in said
+
+
 async def test_a_secret_is_shown_to_those_who_verify(stage: Stage) -> None:
     """Once, in the format of programs; a chat verifies nothing; a public key is no secret."""
     assert "secret, shown only now: whsec_" in await stage.done("add", "https://example.com/ready")

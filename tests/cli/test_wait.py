@@ -137,6 +137,21 @@ async def test_events_are_followed(served: Served) -> None:
     assert (first["job_id"], second["job_id"], second["type"]) == ("j1", "j2", "job.started")
 
 
+async def test_events_of_an_endpoint_are_signed(served: Served) -> None:
+    """With --endpoint the list is that of a pulled endpoint: its kinds of events, with signatures."""
+    made = await served.http.post("/v1/endpoints", json={"name": "w", "url": "pull:", "events": ["job.failed"]})
+    assert made.status_code == 201
+    await served.register("j1", "j2")
+    await end(served.relay, "j1")
+    await end(served.relay, "j2", EventType.FAILED)
+    result = await run("events", "--endpoint", "w", "--json", url=served.url)
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)
+    rows = rows["data"] if isinstance(rows, dict) else rows
+    assert [row["job_id"] for row in rows] == ["j2"]
+    assert "webhook-signature" in rows[0]["signed"]["headers"]
+
+
 async def test_events_are_listed(served: Served) -> None:
     """Without --follow: a table, newest first."""
     await served.register("j1")

@@ -95,6 +95,7 @@ def lock_subscribers(
     candidates: Sequence[Registration] | None = None,
 ) -> list[Subscriber]:
     """The subscribers of an event, each endpoint once; a registration's event filter overrides the endpoint's.
+    Those that are pulled are none: they read the feed.
 
     `with_ended`: also registrations that ended when the relay gave the job up. The caller holds the job's watch. Locks
     the endpoints FOR KEY SHARE, so that none is removed before the commit. `candidates`: what `not_withdrawn` has read.
@@ -114,7 +115,7 @@ def lock_subscribers(
     return [
         (endpoint, item)
         for endpoint, item in subscribers.values()
-        if type in (item.events if item else endpoint.events)
+        if type in (item.events if item else endpoint.events) and not endpoint.is_pulled
     ]
 
 

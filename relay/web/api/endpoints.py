@@ -32,9 +32,10 @@ _TAG = "endpoints"
 async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Response:
     """Create a standing endpoint.
 
-    It is notified of every job from now on. This is also the subscribe call of REST Hooks. The same request again gets
-    200 and the existing endpoint, without its secret. An endpoint that a key without the scope admin creates belongs to
-    that key.
+    It is notified of every job from now on. With `pull:` as its URL nothing is sent to it: its subscriber reads
+    `GET /v1/events` with its name, signed with its secret. This is also the subscribe call of REST Hooks. The same
+    request again gets 200 and the existing endpoint, without its secret. An endpoint that a key without the scope admin
+    creates belongs to that key.
     """
     events = tuple(body.events) if body.events else None
     endpoint_spec = spec.EndpointSpec(
@@ -128,7 +129,7 @@ async def remove_endpoint(call: RequestContext, id: str) -> Response:
     scope="admin",
     tag=_TAG,
     answers={200: AttemptResponse},
-    refusals=(400, 404),
+    refusals=(400, 404, 409),
     body_may_be_empty=True,
 )
 async def test_endpoint(call: RequestContext, body: EndpointTestRequest, id: str) -> Response:
@@ -180,7 +181,7 @@ async def enable_endpoint(call: RequestContext, id: str) -> Response:
 
 
 @api_route(
-    "POST", "/v1/endpoints/{id}/disable", scope="admin", tag=_TAG, answers={200: EndpointResponse}, refusals=(404,)
+    "POST", "/v1/endpoints/{id}/disable", scope="admin", tag=_TAG, answers={200: EndpointResponse}, refusals=(404, 409)
 )
 async def disable_endpoint(call: RequestContext, id: str) -> Response:
     """Disable an endpoint.

@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 from relay import formats
 from relay.egress.header_policy import MAX_HEADERS, NAME_PATTERN, VALUE_PATTERN
 from relay.egress.url_policy import MASK, MAX_URL
-from relay.model import EventType, Instant, from_rfc3339
+from relay.model import PULL_URL, EventType, Instant, from_rfc3339
 from relay.signing import standard_webhooks
 
 MAX_METADATA = 16 * 1024
@@ -86,6 +86,14 @@ Url = Annotated[
         min_length=1,
         max_length=MAX_URL,
         json_schema_extra={"pattern": f"^([Hh][Tt][Tt][Pp]|[Ss][Mm][Tt][Pp])[Ss]?://[^{MASK}]+$"},
+    ),
+]
+EndpointUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_URL,
+        json_schema_extra={"pattern": f"^(([Hh][Tt][Tt][Pp]|[Ss][Mm][Tt][Pp])[Ss]?://[^{MASK}]+|{PULL_URL})$"},
     ),
 ]
 Format = Annotated[

@@ -17,6 +17,7 @@ from relay.web.schemas.fields import (
     MAX_METADATA_DEPTH,
     Digest,
     EndpointName,
+    EndpointUrl,
     Events,
     Fallback,
     Format,
@@ -60,6 +61,7 @@ _DIGEST = (
     "chats and e-mail"
 )
 _FALLBACK = "the name of another endpoint, which gets what finally failed at this one"
+_ENDPOINT_URL = "the https:// URL that is notified; `pull:` if nothing is sent and the subscriber reads the feed"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _METADATA = (
     f"an object of your own, part of every notification about the job: at most {MAX_METADATA // 1024} KiB as JSON, "
@@ -168,7 +170,7 @@ class EndpointRequest(RequestModel):
         }
     )
     name: EndpointName | None = Field(None, description=_NAME)
-    url: Url | None = Field(None, description="the https:// URL that is notified")
+    url: EndpointUrl | None = Field(None, description=_ENDPOINT_URL)
     hookUrl: Url | None = Field(None, description="the same, by Zapier's name for it")
     format: Format = Field("auto", description=_FORMAT)
     template: Template | None = Field(None, description=_TEMPLATE)
@@ -188,7 +190,7 @@ class EndpointChange(RequestModel):
         json_schema_extra={"minProperties": 1, "example": {"events": ["job.failed"]}, **_FORMAT_OR_TEMPLATE}
     )
     name: EndpointName | None = Field(None, description=_NAME)
-    url: Url | None = Field(None, description="the https:// URL that is notified")
+    url: EndpointUrl | None = Field(None, description=_ENDPOINT_URL)
     format: Format | None = Field(None, description=_FORMAT)
     template: Template | None = Field(None, description=_TEMPLATE)
     events: Events | None = Field(None, description=_EVENTS)

@@ -13,7 +13,7 @@ from relay.egress.result import HttpResponse, SendResult
 from relay.endpoints import spec
 from relay.endpoints.spec import EndpointSpec
 from relay.errors import ValidationFailed
-from relay.model import HOUR, DeliveryStatus, Endpoint, EventType, Instant
+from relay.model import HOUR, PULL_URL, DeliveryStatus, Endpoint, EventType, Instant
 from relay.store import Page, Store, Tx
 from relay.store.tables import deliveries, endpoints, events
 from relay.store.tables.deliveries import DeliveryFilter
@@ -125,17 +125,19 @@ async def test_a_fallback_gets_what_finally_failed(store: Store, clock: Clock) -
     assert [(status, at) for status, at, _ in await all_of(store, second)] == [("failed", None)]
 
 
-@pytest.mark.parametrize("fallback", ["missing", "first", None])
+@pytest.mark.parametrize("fallback", ["missing", "first", "pulled", None])
 async def test_without_a_usable_fallback_nothing_else_happens(store: Store, clock: Clock, fallback: str | None) -> None:
-    """A name that nobody has, or its own, changes nothing."""
+    """A name that nobody has, its own, or that of an endpoint that is pulled: nothing else is sent."""
     endpoint = make_endpoint(name="first", url="https://broken.test/", fallback=fallback)
+    pulled = make_endpoint(id="ep_pulled", name="pulled", url=PULL_URL, host="")
     wire = Wire(broken=500)
-    await add(store, endpoint, now=NOON)
+    await add(store, endpoint, pulled, now=NOON)
     sender = dispatcher(store, wire, clock)
     await sender.tick()
     await sender.idle()
     assert [status for status, _, _ in await all_of(store, endpoint)] == [DeliveryStatus.FAILED.value]
     assert wire.posted == ["broken"]
+    assert await all_of(store, pulled) == []
 
 
 async def test_a_retry_is_no_failure(store: Store, clock: Clock) -> None:
