@@ -176,3 +176,14 @@ async def test_a_registration_at_a_disabled_endpoint_says_so(open_relay: Api) ->
     await open_relay.post(f"/v1/endpoints/{made['endpoint']['id']}/enable")
     again = await open_relay.http.post("/register", data=fields | {"job_id": "j3"}, headers=HTML)
     assert again.status_code == 303
+
+
+async def test_a_pulled_endpoint_says_how_it_is_read(open_relay: Api) -> None:
+    """Nothing can be sent to it, so its page offers no test and no switch; its previews show what a reader gets."""
+    await open_relay.make_endpoint(name="warehouse", url="pull:")
+    text = await page_of(open_relay, "warehouse")
+    assert "Nothing is sent to this endpoint" in text
+    assert "relay events --follow --endpoint warehouse" in text
+    assert "Send test event" not in text
+    assert "Disable it" not in text
+    assert "read from the feed" in (await open_relay.http.get("/endpoints")).text
