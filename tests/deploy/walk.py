@@ -179,9 +179,24 @@ async def test_systemd_leads_from_nothing_to_a_slack_message(machine: Machine) -
             jobs = (await http.get(f"http://127.0.0.1:{port}/v1/jobs")).json()["data"]
         assert [job["job_id"] for job in jobs] == list(exec.jobs)
 
+    await works_as_any_user(machine)
     assert await machine.type("stat -c '%a %U' /etc/relay/environment /etc/relay/api-key") == "600 root\n600 root\n"
     assert await machine.type("stat -c %U /var/lib/relay/data/relay.db") == "relay\n"
     shown = await machine.type("systemctl show relay -p User -p NRestarts -p ActiveState")
     assert set(shown.split()) == {"User=relay", "NRestarts=0", "ActiveState=active"}
     await machine.type("systemctl stop relay")
     assert "Result=success" in await machine.type("systemctl show relay -p Result")
+
+
+async def works_as_any_user(machine: Machine) -> None:
+    """As on OpenShift: a user without a name, in the group root, with one folder to write to. In another folder the relay
+    says whose it is."""
+    stranger = "setpriv --reuid 1000650000 --regid 0 --clear-groups env -C /srv HOME=/srv/data"
+    relay = f"{stranger} RELAY_EXEC__API_KEY={SANDBOX_KEY} /opt/relay/bin/relay"
+    await machine.type("install -d -m 770 /srv/data")
+    assert (await machine.type(f"{relay} keys create me --scope read")).startswith("relay_")
+    assert "complete and checked" in await machine.type(f"{relay} backup data/copy.db")
+    assert '"ok": true' in await machine.type(f"{relay} demo --json | tail -n 1")
+    await machine.type("chmod 700 /srv/data")
+    refused = await machine.type(f"! {relay} keys create other --scope read")
+    assert "may write to" in refused
