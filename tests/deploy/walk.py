@@ -189,8 +189,8 @@ async def test_systemd_leads_from_nothing_to_a_slack_message(machine: Machine) -
 
 
 async def works_as_any_user(machine: Machine) -> None:
-    """As on OpenShift: a user without a name, in the group root, with one folder to write to. In another folder the relay
-    says whose it is."""
+    """As on OpenShift: a user without a name, in the group root, with one folder to write to. Elsewhere the relay says
+    whose the folder is."""
     stranger = "setpriv --reuid 1000650000 --regid 0 --clear-groups env -C /srv HOME=/srv/data"
     relay = f"{stranger} RELAY_EXEC__API_KEY={SANDBOX_KEY} /opt/relay/bin/relay"
     await machine.type("install -d -m 770 /srv/data")

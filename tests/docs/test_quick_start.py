@@ -1,9 +1,10 @@
-"""The quick start, typed unchanged."""
+"""The quick start, and the four lines of the README, typed unchanged."""
 
 import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -14,9 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from relay.process import system_clock
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import UNLIMITED
+from relay.sandbox.receiver import Receiver
+from tests.docs.machine import SLACK
 from tests.docs.pages import DOCS, ROOT, sections
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
+from tests.make import SECRET
 from tests.node import needs
 
 COMMANDS = sections(DOCS / "quick-start.md")["Piece by piece"].commands
@@ -32,6 +40,8 @@ class Terminal:
         self.folder = folder
         self.ports = {verb: str(free_port()) for verb in PORTS}
         self.running: dict[str, asyncio.subprocess.Process] = {}
+        self.over: dict[str, str] = {}
+        """Variables of the environment beside the usual ones."""
         (folder / ".venv/bin").mkdir(parents=True)
         shim = folder / ".venv/bin/relay"
         shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m relay "$@"\n')
@@ -68,7 +78,11 @@ class Terminal:
 
     def _environ(self) -> dict[str, str]:
         told = {"RELAY_SERVER__PORT": self.ports["serve"], "RELAY_URL": f"http://127.0.0.1:{self.ports['serve']}"}
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"} | told
+        return (
+            {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+            | told
+            | self.over
+        )
 
 
 @pytest.fixture
@@ -100,6 +114,27 @@ async def test_every_command_of_the_quick_start_works(terminal: Terminal) -> Non
 
 def notified(terminal: Terminal, job_id: str) -> bool:
     return job_id in terminal.printed("receive")
+
+
+async def test_the_readmes_four_lines_lead_to_a_slack_message(terminal: Terminal) -> None:
+    """From an Exec key to the channel: the first has put the command there, the others are typed."""
+    first, export, run, register = sections(ROOT / "README.md")["The relay"].commands[-4:]
+    assert first == "make demo"
+    exec, receiver = FakeExec(ExecSettings(limits=UNLIMITED, seed=1), system_clock), Receiver(SECRET, system_clock)
+    shutil.copy(ROOT / "config.example.yaml", terminal.folder)
+    async with serve(exec.app) as exec_url, serve(receiver.app) as receiver_url:
+        terminal.over = {
+            "RELAY_EXEC__BASE_URL": exec_url + BASE,
+            "RELAY_SECURITY__ALLOW_HTTP": "true",
+            "RELAY_SECURITY__ALLOW_NETWORKS": "[127.0.0.1/32]",
+        }
+        name, _, value = export.removeprefix("export ").partition("=")
+        terminal.over[name] = value.replace("exec_live_...", SANDBOX_KEY)
+        await terminal.type(run)
+        typed = register.replace("JOB_ID", exec.add(lasts=1).id).replace(SLACK, f"{receiver_url}/channel")
+        await terminal.type(f"{typed} --format slack")
+        [told] = await receiver.wait_for(1, path="/channel")
+    assert b'"blocks"' in told.body
 
 
 async def until(holds: Callable[[], bool], what: str) -> None:

@@ -15,7 +15,7 @@ from relay.config import Config
 from relay.formats import FORMATS
 from relay.model import EventType, OperatorEventType
 from relay.web.app import OPERATIONS
-from tests.docs.pages import DOCS, ROOT, all_pages, blocks
+from tests.docs.pages import DOCS, ROOT, all_pages, blocks, sections
 
 
 def build(source: Path, out: Path, builder: str = "html") -> subprocess.CompletedProcess[str]:
@@ -42,12 +42,41 @@ def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
     assert [word for word in ("nowhere.md", "'nowhere'", "'nothing'") if word not in done.stderr] == [], done.stderr
 
 
+EVERY_PAGE = [
+    *all_pages(),
+    *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "integrations").glob("*/README.md")),
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    titles = [re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", title) for title in sections(page)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_work_in_the_repository() -> None:
-    """Links work in the repository too; only the reference exists only on the site."""
-    for page in all_pages():
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            path = (page.parent / target).resolve()
-            assert path.exists() or path.parent == DOCS / "reference", f"{page.name}: {target}"
+    """Links work in the repository too, to their headings; only the reference exists only on the site."""
+    dead = []
+    for page in EVERY_PAGE:
+        for target, anchor in re.findall(r"\]\((?!\w+:)([^)#]*)#?([^)]*)\)", page.read_text()):
+            path = (page.parent / target).resolve() if target else page
+            if path.parent == DOCS / "reference":
+                continue
+            if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path)):
+                dead.append(f"{page.name}: {target}#{anchor}")
+    assert dead == []
+
+
+def test_every_picture_is_shown() -> None:
+    """No picture is left over, and each has a text for those who don't see it."""
+    shown = {
+        (page.parent / target).resolve()
+        for page in EVERY_PAGE
+        for text, target in re.findall(r"!\[([^]]+)\]\(([^)]+)\)", page.read_text())
+        if text.strip()
+    }
+    assert set((DOCS / "images").iterdir()) - shown == set()
 
 
 def test_the_make_target_is_strict() -> None:
