@@ -1,5 +1,6 @@
 """The commands' client of a running relay: its address, API key, requests and responses."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -20,6 +21,9 @@ from relay.errors import RelayError
 TIMEOUT = 30
 """Seconds."""
 
+_PAGE_DELAYS = (0.2, 0.4)
+"""Seconds until a server that answers with a page is asked again: a proxy may do so while the relay restarts."""
+
 _ADDRESS_HINT = "name the relay's address with --server or RELAY_URL"
 
 
@@ -34,8 +38,11 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def request(self, method: str, path: str, **request: Any) -> Any:
-        """The JSON object of the response. Raises RelayError with the relay's own message if it refuses."""
+    def request(self, method: str, path: str, *, has: str | None = None, **request: Any) -> Any:
+        """The JSON object of the response. Raises RelayError with the relay's own message if it refuses.
+
+        `has` is a field of every such response: a server without it is no relay.
+        """
         try:
             response = self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -44,13 +51,27 @@ class Client:
                 f"or {_ADDRESS_HINT}"
             ) from error
         body = _json_object(response)
-        if response.is_success and "x-request-id" in response.headers and (body is not None or not response.content):
+        is_readable = body is not None or not response.content
+        if response.is_success and "x-request-id" in response.headers and is_readable and _has(body, has):
             return body or {}
         refusal = (body or {}).get("error")
         if response.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
-            raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_ADDRESS_HINT}")
+            raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_hint(response)}")
         hint = "; give a key with --key or RELAY_API_KEY" if response.status_code == 401 else ""
         raise RelayError(f"{refusal['message']}{hint}")
+
+    def refuse_other_servers(self) -> None:
+        """Raises RelayError if a page answers, again and again. A relay that is down may still come."""
+        for delay in (*_PAGE_DELAYS, None):
+            try:
+                response = self._http.get("/v1/jobs", params={"limit": 1})
+            except httpx.HTTPError:
+                return
+            if response.status_code >= 500 or _json_object(response) is not None:
+                return
+            if delay is None:
+                raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_hint(response)}")
+            time.sleep(delay)
 
     def show(self, page: Any, columns: Mapping[str, Column[dict[str, Any]]]) -> None:
         """Prints a list as a table, or with --json the response itself."""
@@ -68,6 +89,16 @@ def _json_object(response: httpx.Response) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
+
+
+def _has(body: dict[str, Any] | None, name: str | None) -> bool:
+    return name is None or (body is not None and name in body)
+
+
+def _hint(response: httpx.Response) -> str:
+    is_page = response.has_redirect_location or "html" in response.headers.get("content-type", "")
+    login = ", or let requests for /v1 pass the login page in front of it" if is_page else ""
+    return f"{_ADDRESS_HINT}{login}"
 
 
 def _description(response: httpx.Response) -> str:
@@ -104,6 +135,9 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
         client = Client(server, key or key_file or local_token.read(server), as_json)
         try:
             command(client, **arguments)
+        except (LookupError, TypeError, AttributeError) as error:
+            text = f"{server} answers with JSON that this command can't read ({type(error).__name__})"
+            raise RelayError(f"{text}: is it a relay, and of this version? {_ADDRESS_HINT}") from error
         finally:
             client.close()
 

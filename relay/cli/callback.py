@@ -30,7 +30,7 @@ def show(client: Client, workspace: str | None) -> None:
       relay callback show --workspace sales --json
     """
     for name in [workspace] if workspace else _workspaces(client):
-        _print(client, client.request("GET", f"/v1/workspaces/{name}/callback"))
+        _print(client, client.request("GET", f"/v1/workspaces/{name}/callback", has="callback_url"))
 
 
 @command.command("rotate")
@@ -44,11 +44,11 @@ def rotate(client: Client, workspace: str) -> None:
       relay callback rotate
       relay callback rotate --workspace sales
     """
-    _print(client, client.request("POST", f"/v1/workspaces/{workspace}/callback/rotate"))
+    _print(client, client.request("POST", f"/v1/workspaces/{workspace}/callback/rotate", has="callback_url"))
 
 
 def _workspaces(client: Client) -> list[str]:
-    return [row["name"] for row in client.request("GET", "/v1/workspaces")["data"]]
+    return [row["name"] for row in client.request("GET", "/v1/workspaces", has="data")["data"]]
 
 
 def _print(client: Client, callback: dict[str, Any]) -> None:

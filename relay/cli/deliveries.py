@@ -43,6 +43,6 @@ def command(client: Client, delivery_id: str | None, **filters: Any) -> None:
       relay deliveries dlv_01JC4ZJ5QX0000000000000000
     """
     if delivery_id is not None:
-        print_json(client.request("GET", f"/v1/deliveries/{delivery_id}"))
+        print_json(client.request("GET", f"/v1/deliveries/{delivery_id}", has="id"))
         return
-    client.show(client.request("GET", "/v1/deliveries", params=drop_none(**filters)), _COLUMNS)
+    client.show(client.request("GET", "/v1/deliveries", has="data", params=drop_none(**filters)), _COLUMNS)

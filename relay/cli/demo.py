@@ -44,7 +44,7 @@ def command(jobs: int, seed: int | None, as_json: bool) -> None:
         raise RelayError("the demo took longer than two minutes; is this machine very busy?") from None
     finally:
         logging.disable(logging.NOTSET)
-    click.echo(_summary_text(summary))
+    print_text(_summary_text(summary))
     if as_json:
         print_json({**asdict(summary), "ok": summary.ok}, indent=None)
     if not summary.ok:

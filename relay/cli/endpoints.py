@@ -76,7 +76,7 @@ def list_endpoints(client: Client, every: bool, **page: Any) -> None:
       relay endpoints list --all --json
     """
     kind = None if every else "standing"
-    client.show(client.request("GET", "/v1/endpoints", params=drop_none(kind=kind, **page)), _COLUMNS)
+    client.show(client.request("GET", "/v1/endpoints", has="data", params=drop_none(kind=kind, **page)), _COLUMNS)
 
 
 @command.command("show")
@@ -89,7 +89,7 @@ def show(client: Client, endpoint: str) -> None:
     Examples:
       relay endpoints show sales-channel
     """
-    print_json(client.request("GET", f"/v1/endpoints/{_id_of(client, endpoint)}"))
+    print_json(client.request("GET", f"/v1/endpoints/{_id_of(client, endpoint)}", has="id"))
 
 
 @command.command("add")
@@ -114,7 +114,7 @@ def add(client: Client, **options: Any) -> None:
     fields = request_fields(**options)
     if "url" not in fields:
         raise click.UsageError("give URL or --url-file")
-    added = client.request("POST", "/v1/endpoints", json=fields)
+    added = client.request("POST", "/v1/endpoints", has="id", json=fields)
     if client.as_json:
         print_json(added)
         return
@@ -162,7 +162,7 @@ def test(client: Client, endpoint: str, event: str | None) -> None:
       relay endpoints test sales-channel --event job.failed
     """
     path = f"/v1/endpoints/{_id_of(client, endpoint)}/test"
-    attempt = client.request("POST", path, json=drop_none(event=event))
+    attempt = client.request("POST", path, has="outcome", json=drop_none(event=event))
     delivered = attempt["outcome"] == "delivered"
     if client.as_json:
         print_json(attempt)
@@ -198,7 +198,7 @@ def edit(client: Client, endpoint: str, **options: Any) -> None:
     changes = request_fields(**options)
     if not changes:
         raise click.UsageError("say what to change: `relay endpoints edit --help` lists the options")
-    changed = client.request("PATCH", f"/v1/endpoints/{_id_of(client, endpoint)}", json=changes)
+    changed = client.request("PATCH", f"/v1/endpoints/{_id_of(client, endpoint)}", has="id", json=changes)
     _print(client, changed, f"✓ {changed['name'] or changed['id']} is changed: {', '.join(changes)}")
 
 
@@ -219,7 +219,7 @@ def rotate(client: Client, endpoint: str, **fields: Any) -> None:
       relay endpoints rotate orders --signing ed25519
     """
     path = f"/v1/endpoints/{_id_of(client, endpoint)}/rotate-secret"
-    rotated = client.request("POST", path, json=drop_none(**fields))
+    rotated = client.request("POST", path, has="id", json=drop_none(**fields))
     key = rotated["public_key"] or rotated.get("secret")
     shown = f"; {'public key' if rotated['public_key'] else 'secret, shown only now'}: {key}" if key else ""
     _print(
@@ -239,7 +239,7 @@ def disable(client: Client, endpoint: str) -> None:
     Examples:
       relay endpoints disable sales-channel
     """
-    disabled = client.request("POST", f"/v1/endpoints/{_id_of(client, endpoint)}/disable")
+    disabled = client.request("POST", f"/v1/endpoints/{_id_of(client, endpoint)}/disable", has="id")
     text = f"✓ {endpoint} is disabled ({disabled['disabled_reason']}); its deliveries are held until"
     _print(client, disabled, f"{text} `relay endpoints enable {endpoint}`")
 
@@ -254,7 +254,7 @@ def enable(client: Client, endpoint: str) -> None:
     Examples:
       relay endpoints enable sales-channel
     """
-    enabled = client.request("POST", f"/v1/endpoints/{_id_of(client, endpoint)}/enable")
+    enabled = client.request("POST", f"/v1/endpoints/{_id_of(client, endpoint)}/enable", has="id")
     _print(client, enabled, f"✓ {endpoint} is enabled; held deliveries that are sent now: {enabled['released']}")
 
 

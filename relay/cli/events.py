@@ -48,8 +48,9 @@ def command(client: Client, follow: bool, after: str | None, types: tuple[str, .
         if after is not None:
             raise click.UsageError("--after belongs to --follow")
         params = drop_none(type=",".join(types) or None, **filters)
-        client.show(client.request("GET", "/v1/events", params=params), _COLUMNS)
+        client.show(client.request("GET", "/v1/events", has="data", params=params), _COLUMNS)
         return
+    client.refuse_other_servers()
     event_filter = {"types": types or None} | {name: filters[name] for name in ("job_id", "workspace", "endpoint")}
     try:
         with Relay(client.server, client.key) as relay:

@@ -35,6 +35,8 @@ def command(client: Client, job_id: str | None, workspace: str | None, **filters
       relay jobs j1o2b3i4d5x6
     """
     if job_id is not None:
-        print_json(client.request("GET", f"/v1/jobs/{job_id}", params=drop_none(workspace=workspace)))
+        print_json(client.request("GET", f"/v1/jobs/{job_id}", has="job_id", params=drop_none(workspace=workspace)))
         return
-    client.show(client.request("GET", "/v1/jobs", params=drop_none(workspace=workspace, **filters)), _COLUMNS)
+    client.show(
+        client.request("GET", "/v1/jobs", has="data", params=drop_none(workspace=workspace, **filters)), _COLUMNS
+    )

@@ -10,7 +10,7 @@ import click
 
 from relay.cli import Group
 from relay.cli.options import command_actor, config_option, read_config
-from relay.cli.output import print_json
+from relay.cli.output import print_json, print_text
 from relay.cli.table import Column, show_table
 from relay.config import Config, parsers
 from relay.errors import RelayError
@@ -90,15 +90,15 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
         asyncio.run(_make_store(url))
     was_open = write_offline(url, lambda tx: _add(tx, stored, command_actor())) and not config.security.api_keys
     click.echo(key)
-    click.echo(f"\nThe key is shown only once. It works now, as {_bearer(stored)}", err=True)
-    click.echo(f"It is stored in {_store_location(url)}.", err=True)
+    print_text(f"\nThe key is shown only once. It works now, as {_bearer(stored)}", err=True)
+    print_text(f"It is stored in {_store_location(url)}.", err=True)
     if is_new:
         text = (
             "! There was no store yet, so this made one. If a relay runs already, it uses another store: then the key "
         )
-        click.echo(f"{text}does not work there. Run this with the relay's configuration, in its folder.", err=True)
+        print_text(f"{text}does not work there. Run this with the relay's configuration, in its folder.", err=True)
     if was_open:
-        click.echo("It is the relay's first key: from now on every call of its API needs one.", err=True)
+        print_text("It is the relay's first key: from now on every call of its API needs one.", err=True)
 
 
 @command.command("list")
@@ -141,9 +141,9 @@ def revoke(path: Path | None, name: str) -> None:
     """
     config, now = read_config(path), system_clock()
     remaining = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
-    click.echo(f"✓ the key {name} is revoked; every relay on this store refuses it within {CACHE_TTL // SECOND} s")
+    print_text(f"✓ the key {name} is revoked; every relay on this store refuses it within {CACHE_TTL // SECOND} s")
     if not remaining and not config.security.api_keys:
-        click.echo("! it was the last key: nobody can use the API until you create another with `relay keys create`")
+        print_text("! it was the last key: nobody can use the API until you create another with `relay keys create`")
 
 
 def _checked(name: str, config: Config) -> str:

@@ -1,7 +1,9 @@
 """Output on a terminal, in a pipe and in any encoding: text without control characters, and JSON in ASCII."""
 
 import json
+import shutil
 import sys
+import textwrap
 from io import TextIOWrapper
 from typing import Any
 
@@ -21,8 +23,25 @@ def strip_control_chars(text: str) -> str:
 
 
 def print_text(text: str, err: bool = False) -> None:
-    """Prints text that may come from elsewhere; its lines stay, other control characters do not."""
-    click.echo("\n".join(strip_control_chars(line) for line in text.split("\n")), err=err)
+    """Prints text that may come from elsewhere; its lines stay, other control characters do not.
+
+    A terminal gets lines that fit it, broken between words; a pipe or a file gets them whole.
+    """
+    lines = [strip_control_chars(line) for line in text.split("\n")]
+    if (sys.stderr if err else sys.stdout).isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [part for line in lines for part in wrap(line, width)]
+    click.echo("\n".join(lines), err=err)
+
+
+def wrap(line: str, width: int) -> list[str]:
+    """The line in parts of at most `width` characters, all but the first indented. Words stay whole, however long."""
+    if len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:

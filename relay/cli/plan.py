@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from relay.cli.options import config_option, read_config
-from relay.cli.output import print_json
+from relay.cli.output import print_json, print_text
 from relay.config import Config, Workspace
 from relay.errors import ConfigError
 from relay.polling import rate_limit_of, workload_of
@@ -41,7 +41,7 @@ def command(path: Path | None, name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_values(space, policy, jobs_learned_from, schedule), indent=None)
     else:
-        click.echo("\n".join(_render(space, policy, jobs_learned_from, schedule)))
+        print_text("\n".join(_render(space, policy, jobs_learned_from, schedule)))
 
 
 def _workspace(config: Config, name: str | None) -> Workspace:

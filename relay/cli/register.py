@@ -65,7 +65,7 @@ def command(client: Client, job_id: str, callback_url: str | None, url_file: str
     """
     url = _callback_url(callback_url, url_file, fields["endpoint"])
     registration = client.request(
-        "POST", "/v1/registrations", json=drop_none(job_id=job_id, callback_url=url, **fields)
+        "POST", "/v1/registrations", has="job_id", json=drop_none(job_id=job_id, callback_url=url, **fields)
     )
     print_json(registration)
     endpoint = registration.get("endpoint") or {}

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from relay.cli.api_client import Client, client_options, drop_none
-from relay.cli.output import print_json
+from relay.cli.output import print_json, print_text
 from relay.cli.progress_bar import progress_bar
 
 BATCH = 500
@@ -48,11 +48,11 @@ def command(
     if delivery_id is not None:
         if dry_run or drop_none(**filters):
             raise click.UsageError("a single delivery takes no other options")
-        client.request("POST", f"/v1/deliveries/{delivery_id}/resend")
-        click.echo(f"{delivery_id} is being sent again; see: relay deliveries {delivery_id}")
+        client.request("POST", f"/v1/deliveries/{delivery_id}/resend", has="id")
+        print_text(f"{delivery_id} is being sent again; see: relay deliveries {delivery_id}")
         return
     selection = {"status": "failed" if failed else "delivered", **drop_none(**filters)}
-    preview = client.request("POST", "/v1/deliveries/resend", json={**selection, "dry_run": True})
+    preview = client.request("POST", "/v1/deliveries/resend", has="count", json={**selection, "dry_run": True})
     matching = f"{preview['count']} {selection['status']} deliveries"
     if preview["skipped"]:
         click.echo(f"{preview['skipped']} more are skipped: their endpoints are disabled or removed", err=True)
@@ -73,7 +73,7 @@ def _print(client: Client, answer: dict[str, Any], text: str) -> None:
     if client.as_json:
         print_json(answer)
     else:
-        click.echo(text)
+        print_text(text)
 
 
 def _send(client: Client, selection: dict[str, Any], count: int) -> int:

@@ -43,6 +43,7 @@ def command(client: Client, job_id: str, registers: bool, timeout: float | None,
     Exit codes: 0 the job completed, 1 it failed, was cancelled or given up, 2 wrong usage, 3 it has not ended in time.
     A relay that restarts meanwhile is asked again.
     """
+    client.refuse_other_servers()
     job = _wait(client, job_id, registers, timeout, workspace)
     if client.as_json and job is not None:
         print_json(job.raw)

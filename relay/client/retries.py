@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from relay.client.errors import ApiError, ClientError, CursorGone, Unreachable
 
@@ -46,8 +47,16 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer 
         return Retry(reason, _seconds(headers.get("retry-after")))
     if refusal is None:
         # A login page, a captive portal, an error page of a proxy: no answer of the relay.
-        return Retry(f"the answer is not a relay's (status {status})")
+        return Retry(_description(status, headers))
     raise _error_of(status, refusal)
+
+
+def _description(status: int, headers: Mapping[str, str]) -> str:
+    """What answered instead of the relay; of a redirect's target only the host, because the rest may be secret."""
+    host = urlsplit(headers.get("location", "")).hostname if 300 <= status < 400 else None
+    if host is not None or "html" in headers.get("content-type", ""):
+        return f"a page answered, not the relay (status {status}{f', a redirect to {host}' if host else ''})"
+    return f"the answer is not a relay's (status {status})"
 
 
 def _refusal_of(answer: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -158,6 +158,8 @@ def test_nobody_listens() -> None:
             RedirectResponse("https://relay.example.com/v1/jobs?key=hunter2"),
             "307, a redirect to https://relay.example.com;",
         ),
+        (RedirectResponse("/login?next=hunter2", 302), "302, a redirect;"),
+        (JSONResponse({"hello": "world"}, headers=HEADERS), "200 with application/json;"),
     ],
 )
 async def test_a_server_that_is_no_relay_is_named(response: Response, reason: str) -> None:
@@ -166,8 +168,13 @@ async def test_a_server_that_is_no_relay_is_named(response: Response, reason: st
         ["jobs"],
         ["deliveries"],
         ["register", "j1"],
+        ["jobs", "j1"],
+        ["events"],
         ["callback", "show"],
         ["resend", "--failed", "--dry-run"],
+        ["resend", "dlv_1"],
+        ["endpoints", "list"],
+        ["endpoints", "test", "ep_1", "--json"],
     ):
         done = await ask(Answers(response), *words)
         assert done.exit_code == 1
@@ -175,6 +182,28 @@ async def test_a_server_that_is_no_relay_is_named(response: Response, reason: st
         assert reason in done.output
         assert "hunter2" not in done.output
         assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("words", [["wait", "j1"], ["events", "--follow"]])
+async def test_a_login_page_is_no_reason_to_wait(words: list[str]) -> None:
+    """What waits for a job or for events says at once that a page answered, and how to pass it."""
+    for page in (RedirectResponse("https://auth.example.com/?rd=hunter2", 302), HTMLResponse("<h1>Sign in</h1>")):
+        done = await ask(Answers(page), *words)
+        assert done.exit_code == 1
+        [line] = done.output.splitlines()
+        assert "is not a relay: " in line
+        assert line.endswith("or let requests for /v1 pass the login page in front of it")
+        assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("rows", [5, [5], [{"id": "x"}]])
+async def test_json_of_something_else_is_no_traceback(rows: object) -> None:
+    """A list with other rows, from a server whose answers have request ids too."""
+    for words in (["jobs"], ["endpoints", "list"], ["endpoints", "test", "sales"]):
+        done = await ask(Answers(JSONResponse({"data": rows}, headers=HEADERS)), *words)
+        assert done.exit_code == 1
+        [line] = done.output.splitlines()
+        assert "JSON that this command can't read" in line or "is not a relay" in line
 
 
 async def test_an_error_of_a_server_does_not_control_the_terminal() -> None:
