@@ -16,7 +16,7 @@ from relay.process import system_clock
 Row = TypeVar("Row")
 
 _GAP = 2
-_MIN_FLEXIBLE = 8
+_MIN_FLEXIBLE = 12
 _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s"))
 
 

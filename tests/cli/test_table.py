@@ -29,7 +29,7 @@ def test_long_names_are_shortened_and_ids_are_not() -> None:
     """Also if ids alone are wider than the terminal."""
     rows: list[Row] = [("dlv_01", "x" * 300)]
     assert fit_to_width(rows, COLUMNS, 20, NOON)[1] == "dlv_01  " + "x" * 11 + "…"
-    assert fit_to_width([("i" * 50, "x" * 300)], COLUMNS, 20, NOON)[1] == "i" * 50 + "  " + "x" * 7 + "…"
+    assert fit_to_width([("i" * 50, "x" * 300)], COLUMNS, 20, NOON)[1] == "i" * 50 + "  " + "x" * 11 + "…"
 
 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
