@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from relay.cli.api_client import Client, client_options, drop_none, list_options
-from relay.cli.output import print_text, to_json
+from relay.cli.output import print_json, print_text
 from relay.cli.table import Column
 from relay.client import ApiError, CursorGone, Event, Relay
 from relay.errors import RelayError
@@ -55,7 +55,10 @@ def command(client: Client, follow: bool, after: str | None, types: tuple[str, .
     try:
         with Relay(client.server, client.key) as relay:
             for event in relay.events(after or "now", **event_filter):
-                print_text(to_json(event.raw, indent=None) if client.as_json else _line(event))
+                if client.as_json:
+                    print_json(event.raw, indent=None)
+                else:
+                    print_text(_line(event))
     except CursorGone as error:
         raise RelayError(f"{error.message} (oldest {error.oldest_cursor}, newest {error.newest_cursor})") from None
     except ApiError as error:
