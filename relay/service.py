@@ -31,6 +31,9 @@ from relay.model import (
     ID_BYTES,
     MINUTE,
     SECOND,
+    THE_CONFIGURATION,
+    THE_RELAY,
+    Actor,
     Attempt,
     Endpoint,
     Event,
@@ -219,7 +222,7 @@ class Relay:
         self.api_key_cache = ApiKeyCache(store, clock)
         self.local_token: LocalToken | None = None
         """Without API keys each request needs this token. None: a relay that its own process uses, without a token."""
-        self.retention = RetentionJob(store, config.storage.retention, clock, owner)
+        self.retention = RetentionJob(store, config.storage.retention, clock, owner, config.storage.retention_of)
         self._scheduler: Metronome = around.metronome or Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -412,12 +415,12 @@ class Relay:
                 self.telemetry.registered(result.registration, request_id)
         self.wake()
 
-    async def enable_endpoint(self, id: str, now: Instant) -> tuple[Endpoint, int]:
+    async def enable_endpoint(self, id: str, now: Instant, actor: Actor = THE_RELAY) -> tuple[Endpoint, int]:
         """The enabled endpoint, and the number of held deliveries that are due now. Raises NotFound, StoreError."""
 
         def enable(tx: Tx) -> tuple[Endpoint, Endpoint, int]:
             before = admin.get(tx, id)
-            endpoint, released = admin.enable(tx, before, now)
+            endpoint, released = admin.enable(tx, before, now, actor)
             self.operator.store(tx, [endpoint_news(before, endpoint, now)])
             return before, endpoint, released
 
@@ -426,12 +429,12 @@ class Relay:
         self.wake()
         return endpoint, released
 
-    async def disable_endpoint(self, id: str, now: Instant) -> Endpoint:
+    async def disable_endpoint(self, id: str, now: Instant, actor: Actor = THE_RELAY) -> Endpoint:
         """The endpoint, disabled by hand. Raises NotFound, StoreError."""
 
         def disable(tx: Tx) -> tuple[Endpoint, Endpoint]:
             before = admin.get(tx, id)
-            endpoint = admin.disable(tx, before, now)
+            endpoint = admin.disable(tx, before, now, actor)
             self.operator.store(tx, [endpoint_news(before, endpoint, now)])
             return before, endpoint
 
@@ -611,7 +614,7 @@ class Relay:
         await self.store.write(unpause)
         for id in removed:
             with suppress(NotFound):  # another relay on the store reads the same configuration
-                await admin.delete(self.store, id, now, configured=True)
+                await admin.delete(self.store, id, now, configured=True, actor=THE_CONFIGURATION)
 
     def _client_of(self, space: Workspace) -> ExecClient:
         return ExecClient(

@@ -96,12 +96,24 @@ class DeliverySection(_Section):
         return min(self.per_endpoint or max(1, self.per_host * 3 // 4), self.per_host)
 
 
+_Retention = Annotated[int, BeforeValidator(duration_between("1h", "3650d"))]
+
+
+class RetentionOf(_Section):
+    """How long rows of a kind are kept. None: as long as their job."""
+
+    deliveries: _Retention | None = None
+    polls: _Retention | None = None
+    audit: _Retention = 365 * DAY
+
+
 class Storage(_Section):
     """Where the relay keeps its data."""
 
     # Not in the repr: the URL of a PostgreSQL holds a password.
     url: Annotated[str, BeforeValidator(parsers.store_url)] = Field(default="sqlite:///data/relay.db", repr=False)
-    retention: Annotated[int, BeforeValidator(duration_between("1h", "3650d"))] = 30 * DAY
+    retention: _Retention = 30 * DAY
+    retention_of: RetentionOf = RetentionOf()
 
 
 class Server(_Section):

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from relay import formats
-from relay.model import Instant
+from relay.model import Actor, AuditAction, Instant, to_rfc3339
 from relay.store import Store, Tx
 from relay.store.engine.paging import WalkPosition
-from relay.store.tables import deliveries
+from relay.store.tables import audit, deliveries
 from relay.store.tables.deliveries import DeliveryFilter
 
 BATCH = 500
@@ -14,15 +14,20 @@ BATCH = 500
 
 
 async def resend_matching(
-    store: Store, filter: DeliveryFilter, limit: int, now: Instant, wake: Callable[[], None]
+    store: Store, filter: DeliveryFilter, limit: int, now: Instant, wake: Callable[[], None], actor: Actor
 ) -> int:
     """Makes at most `limit` deliveries due again, oldest first. Returns how many. Calls `wake` after each batch.
 
-    Deliveries of disabled endpoints stay as they are. Raises StoreError; batches that are committed stay.
+    The audit log has one entry for all, with the filter and the limit. Deliveries of disabled endpoints stay as they
+    are. Raises StoreError; batches that are committed stay.
     """
     count, cursor = 0, None
 
     def work(tx: Tx) -> tuple[int, WalkPosition | None]:
+        if count == 0:
+            audit.add(
+                tx, actor, AuditAction.DELIVERIES_RESENT, now, filter.endpoint_id, None, **_described(filter, limit)
+            )
         return deliveries.resend_batch(tx, filter, now, min(BATCH, limit - count), formats.min_interval, cursor)
 
     while count < limit:
@@ -32,3 +37,14 @@ async def resend_matching(
         if cursor is None:
             break
     return count
+
+
+def _described(filter: DeliveryFilter, limit: int) -> dict[str, object]:
+    """The filter for the audit log."""
+    fields: dict[str, object] = {"at_most": limit}
+    if filter.status is not None:
+        fields["status"] = filter.status.value
+    if filter.job_id is not None:
+        fields["job_id"] = filter.job_id
+    times = {"since": filter.since, "until": filter.until}
+    return fields | {name: to_rfc3339(at) for name, at in times.items() if at is not None}

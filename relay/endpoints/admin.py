@@ -1,6 +1,6 @@
 """Administration of endpoints: create, change, rotate, enable, disable, delete, and apply the configuration.
 
-All functions but `delete` work inside the caller's transaction.
+All functions but `delete` work inside the caller's transaction, and write to the audit log in it: `actor` is who asked.
 """
 
 import json
@@ -14,14 +14,31 @@ from relay.egress import EgressRules
 from relay.endpoints import identity, spec
 from relay.endpoints.spec import EndpointSpec, ValidatedEndpoint
 from relay.errors import Conflict, NotFound, ValidationFailed
-from relay.model import DAY, PULL_URL, Endpoint, EndpointKind, EventType, Instant, Secret
+from relay.model import (
+    DAY,
+    PULL_URL,
+    THE_CONFIGURATION,
+    THE_RELAY,
+    Actor,
+    AuditAction,
+    Endpoint,
+    EndpointKind,
+    EventType,
+    Instant,
+    Secret,
+)
 from relay.signing import SignatureScheme, standard_webhooks
 from relay.store import Store, Tx
 from relay.store.engine.database import random_bytes
-from relay.store.tables import endpoints, outbox, registrations, watches
+from relay.store.tables import audit, endpoints, outbox, registrations, watches
 
 OLD_SECRET_GRACE = DAY
 """How long the old secret signs beside the new one, in milliseconds."""
+
+_SETTINGS = (
+    *("name", "url", "format", "template", "events", "headers", "quiet", "digest", "fallback", "secrets", "source"),
+)
+"""The fields of an endpoint that people set."""
 
 BATCH = 500
 """Registrations or deliveries that one transaction ends while their endpoint is deleted."""
@@ -54,7 +71,12 @@ def get(tx: Tx, id: str) -> Endpoint:
 
 
 def create(
-    tx: Tx, name: str | None, validated: ValidatedEndpoint, now: Instant, owner: str | None = None
+    tx: Tx,
+    name: str | None,
+    validated: ValidatedEndpoint,
+    now: Instant,
+    owner: str | None = None,
+    actor: Actor = THE_RELAY,
 ) -> tuple[Endpoint, bool]:
     """The standing endpoint, and whether it is new: the same request again returns the existing one.
 
@@ -69,6 +91,7 @@ def create(
     keys = identity.standing_fingerprints(tx, validated) if name is None else ()
     while (existing := identity.find_existing(tx, name, validated, keys)) is None:
         if endpoints.add(tx, new, keys[0] if keys else None):  # else another relay was first
+            _record(tx, actor, AuditAction.ENDPOINT_CREATED, now, new, format=new.format)
             return new, True
     if name is not None and not identity.matches(existing, validated):
         text = f"another endpoint has this name; change it with PATCH /v1/endpoints/{existing.id}"
@@ -76,7 +99,9 @@ def create(
     return existing, False
 
 
-def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules) -> Endpoint:
+def update(
+    tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules, now: Instant, actor: Actor = THE_RELAY
+) -> Endpoint:
     """The changed endpoint. Its secrets stay; its health stays too, unless the URL changes.
 
     A format that was detected from the URL is detected again for a new URL. Raises ValidationFailed; Conflict if the
@@ -104,6 +129,7 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
     )
     changed = _with(endpoint, spec.validate(endpoint_spec, rules, "url"), patch.name or endpoint.name)
     _save(tx, endpoint, changed)
+    _record_change(tx, actor, now, endpoint, changed)
     return changed
 
 
@@ -129,6 +155,7 @@ def rotate(
     now: Instant,
     configured: Sequence[EndpointSection],
     signing: SignatureScheme | None = None,
+    actor: Actor = THE_RELAY,
 ) -> Endpoint:
     """The endpoint with a new secret (None: a generated one); the old secret signs beside it for a day.
 
@@ -144,6 +171,7 @@ def rotate(
     secret = new or standard_webhooks.new_secret(random_bytes(tx, spec.SECRET_BYTES), scheme)
     rotated = replace(endpoint, secrets=_rotated(endpoint, secret, now))
     endpoints.save(tx, rotated, identity.fingerprint_after_rotation(tx, rotated))
+    _record(tx, actor, AuditAction.SECRET_ROTATED, now, rotated)
     return rotated
 
 
@@ -152,14 +180,18 @@ def has_configured_secret(endpoint: Endpoint, configured: Sequence[EndpointSecti
     return endpoint.source == "config" and any(entry.secret and entry.name == endpoint.name for entry in configured)
 
 
-def enable(tx: Tx, endpoint: Endpoint, now: Instant) -> tuple[Endpoint, int]:
+def enable(tx: Tx, endpoint: Endpoint, now: Instant, actor: Actor = THE_RELAY) -> tuple[Endpoint, int]:
     """The enabled endpoint, and the number of deliveries that were held for it and are due now. Locks the endpoint."""
-    enabled = replace(_healthy(_lock(tx, endpoint)), disabled_at=None, disabled_reason=None)
+    before = _lock(tx, endpoint)
+    enabled = replace(_healthy(before), disabled_at=None, disabled_reason=None)
     endpoints.save(tx, enabled)
-    return enabled, outbox.release_held(tx, endpoint.id, now)
+    released = outbox.release_held(tx, endpoint.id, now)
+    if not before.enabled:
+        _record(tx, actor, AuditAction.ENDPOINT_ENABLED, now, enabled, released=released)
+    return enabled, released
 
 
-def disable(tx: Tx, endpoint: Endpoint, now: Instant) -> Endpoint:
+def disable(tx: Tx, endpoint: Endpoint, now: Instant, actor: Actor = THE_RELAY) -> Endpoint:
     """The endpoint, disabled by hand: its deliveries are held until it is enabled. Locks the endpoint.
 
     An endpoint that is disabled already stays as it is, with its reason.
@@ -170,10 +202,11 @@ def disable(tx: Tx, endpoint: Endpoint, now: Instant) -> Endpoint:
         return endpoint
     disabled = replace(endpoint, disabled_at=now, disabled_reason="disabled by hand")
     endpoints.save(tx, disabled)
+    _record(tx, actor, AuditAction.ENDPOINT_DISABLED, now, disabled)
     return disabled
 
 
-async def delete(store: Store, id: str, now: Instant, *, configured: bool = False) -> None:
+async def delete(store: Store, id: str, now: Instant, *, configured: bool = False, actor: Actor = THE_RELAY) -> None:
     """Deletes an endpoint: its registrations are withdrawn, its pending deliveries cancelled.
 
     It works in transactions of at most `BATCH` rows, so that other transactions run in between. After a crash between
@@ -181,7 +214,7 @@ async def delete(store: Store, id: str, now: Instant, *, configured: bool = Fals
 
     Raises NotFound; Conflict if the configuration defines the endpoint, unless it is no longer there (`configured`).
     """
-    while await store.write(lambda tx: _delete_batch(tx, id, now, configured)):
+    while await store.write(lambda tx: _delete_batch(tx, id, now, configured, actor)):
         pass
 
 
@@ -225,6 +258,7 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
             source="config",
         )
         if endpoints.add(tx, new):  # else another relay was first
+            _record(tx, THE_CONFIGURATION, AuditAction.ENDPOINT_CREATED, now, new, format=new.format)
             return
         existing = endpoints.get_for_update_by_name(tx, [entry.name]).get(entry.name)
     changed = replace(_with(existing, validated, entry.name), source="config")
@@ -235,6 +269,7 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
         changed = replace(changed, secrets=_rotated(existing, generated, now))
     if changed != existing:
         _save(tx, existing, changed)
+        _record_change(tx, THE_CONFIGURATION, now, existing, changed)
 
 
 def _lock(tx: Tx, endpoint: Endpoint) -> Endpoint:
@@ -288,7 +323,19 @@ def _save(tx: Tx, before: Endpoint, changed: Endpoint) -> None:
         outbox.update_host(tx, changed.id, changed.host)
 
 
-def _delete_batch(tx: Tx, id: str, now: Instant, configured: bool) -> bool:
+def _record(tx: Tx, actor: Actor, action: AuditAction, now: Instant, endpoint: Endpoint, **detail: object) -> None:
+    audit.add(tx, actor, action, now, endpoint.id, endpoint.name, **detail)
+
+
+def _record_change(tx: Tx, actor: Actor, now: Instant, before: Endpoint, changed: Endpoint) -> None:
+    """Records which settings differ, by name only: their values may be secrets."""
+    fields = [name for name in _SETTINGS if getattr(before, name) != getattr(changed, name)]
+    if fields:
+        was = {"was_named": before.name} if before.name != changed.name else {}
+        _record(tx, actor, AuditAction.ENDPOINT_CHANGED, now, changed, fields=fields, **was)
+
+
+def _delete_batch(tx: Tx, id: str, now: Instant, configured: bool, actor: Actor) -> bool:
     """Does one batch of deleting an endpoint. Returns whether more is left.
 
     It locks watches before the endpoint, never after: jobs that are registered meanwhile are for the next batch.
@@ -308,6 +355,7 @@ def _delete_batch(tx: Tx, id: str, now: Instant, configured: bool) -> bool:
     if outbox.cancel_some(tx, id, now, "the endpoint was removed", BATCH) == BATCH:
         return True
     endpoints.remove(tx, id)
+    _record(tx, actor, AuditAction.ENDPOINT_DELETED, now, endpoint)
     return False
 
 

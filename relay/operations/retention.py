@@ -7,12 +7,12 @@ relays share a store, one of them does this, and no other for the next hour.
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from relay.model import MINUTE, Instant
 from relay.store import Store
 from relay.store.engine.paging import WalkPosition
-from relay.store.tables import idempotency, leader_leases, pruning, sessions
+from relay.store.tables import audit, idempotency, leader_leases, pruning, sessions
 
 JOBS = 50
 """Maximum number of jobs that one transaction deletes."""
@@ -38,11 +38,36 @@ class CleanupResult:
     """Deliveries that were held too long."""
 
 
+class RetentionByKind(Protocol):
+    """How long rows of a kind are kept, in milliseconds; None: as long as their job."""
+
+    @property
+    def deliveries(self) -> int | None:
+        """Deliveries that ended, with their bodies and attempts."""
+
+    @property
+    def polls(self) -> int | None:
+        """The log of polls."""
+
+    @property
+    def audit(self) -> int | None:
+        """The audit log; None: for ever."""
+
+
 class RetentionJob:
     """Limits the growth of the store: call `tick` every hour."""
 
-    def __init__(self, store: Store, retention: int, clock: Callable[[], Instant], owner: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        retention: int,
+        clock: Callable[[], Instant],
+        owner: str,
+        retention_of: RetentionByKind | None = None,
+    ) -> None:
+        """`retention` is that of jobs, in milliseconds."""
         self._store, self._retention, self._clock, self._owner = store, retention, clock, owner
+        self._of = retention_of
 
     async def tick(self) -> CleanupResult:
         """Expires and deletes all that is old enough, unless another relay does it or just did. Raises StoreError."""
@@ -74,9 +99,24 @@ class RetentionJob:
                     partial(pruning.delete_jobs, jobs=jobs, before=before, limit=ROWS)
                 )
                 deleted += count
+        await self._clean_up_by_kind(now)
         async for unused in self._walk(partial(pruning.old_endpoints, before=before, limit=ROWS)):
             await self._store.write(partial(pruning.delete_endpoints, ids=unused))
         return CleanupResult(deleted, expired)
+
+    async def _clean_up_by_kind(self, now: Instant) -> None:
+        """Deletes what is kept for another time than its job."""
+        if self._of is None:
+            return
+        if (age := self._of.audit) is not None:
+            while await self._store.write(partial(audit.prune, before=now - age, limit=ROWS)):
+                pass
+        if (age := self._of.polls) is not None:
+            while await self._store.write(partial(pruning.delete_polls, before=now - age, limit=ROWS)):
+                pass
+        if (age := self._of.deliveries) is not None:
+            async for ids in self._walk(partial(pruning.old_deliveries, before=now - age, limit=ROWS)):
+                await self._store.write(partial(pruning.delete_deliveries, ids=ids, before=now - age))
 
     async def _walk(self, find: Callable[..., tuple[list[T], WalkPosition | None]]) -> AsyncIterator[list[T]]:
         """The rows that `find` returns, part by part, while this relay has the lease."""

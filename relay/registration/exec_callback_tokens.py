@@ -10,10 +10,10 @@ import hmac
 from collections.abc import Collection
 from dataclasses import replace
 
-from relay.model import DAY, HOUR, Instant, new_token
+from relay.model import DAY, HOUR, THE_RELAY, Actor, AuditAction, Instant, new_token
 from relay.store import Tx
 from relay.store.engine.database import random_bytes
-from relay.store.tables import callback_tokens
+from relay.store.tables import audit, callback_tokens
 from relay.store.tables.callback_tokens import CallbackToken
 
 PATH = "/v1/exec/callbacks/"
@@ -32,12 +32,13 @@ def get_or_create_token(tx: Tx, workspace: str) -> CallbackToken:
     return new if callback_tokens.add(tx, new) else callback_tokens.get(tx, workspace) or new
 
 
-def rotate_token(tx: Tx, workspace: str, now: Instant) -> CallbackToken:
+def rotate_token(tx: Tx, workspace: str, now: Instant, actor: Actor = THE_RELAY) -> CallbackToken:
     """A new token. The current token works for another day; an older one stops working. Locks the token."""
     get_or_create_token(tx, workspace)
     before = callback_tokens.get_for_update(tx, workspace) or get_or_create_token(tx, workspace)
     after = replace(before, token=_new(tx), old_token=before.token, old_token_valid_until=now + OLD_TOKEN_GRACE)
     callback_tokens.save(tx, after)
+    audit.add(tx, actor, AuditAction.CALLBACK_ROTATED, now, workspace)
     return after
 
 

@@ -7,6 +7,9 @@ from relay.delivery import enqueue
 from relay.errors import NotFound, RequestError
 from relay.model import (
     FINAL_EVENTS,
+    THE_RELAY,
+    Actor,
+    AuditAction,
     Endpoint,
     Event,
     EventType,
@@ -21,7 +24,7 @@ from relay.registration.request import TimedRequest, ValidatedRegistration
 from relay.registration.resolve_endpoints import Subscriber, resolve_endpoints
 from relay.store import Tx
 from relay.store.engine.database import new_row_id, random_bytes
-from relay.store.tables import events, outbox, registrations, watches
+from relay.store.tables import audit, events, outbox, registrations, watches
 from relay.telemetry import trace_context
 
 
@@ -127,7 +130,7 @@ def _register_existing(tx: Tx, item: _Item) -> RegistrationResult:
     return replace(new, registration=registration, is_new=existing is None)
 
 
-def withdraw(tx: Tx, id: str, now: Instant, owner: str | None = None) -> Registration:
+def withdraw(tx: Tx, id: str, now: Instant, owner: str | None = None, actor: Actor = THE_RELAY) -> Registration:
     """Withdraws a registration: its pending deliveries are cancelled, a job without registrations is polled no longer.
 
     With `owner`, the name of an API key, another key's registration counts as missing. Raises NotFound. Withdrawing
@@ -144,6 +147,7 @@ def withdraw(tx: Tx, id: str, now: Instant, owner: str | None = None) -> Registr
     if registration.endpoint_id:
         outbox.cancel(tx, registration.endpoint_id, job, now, "the registration was withdrawn")
     watches.withdraw_if_unwatched(tx, [job], now)
+    audit.add(tx, actor, AuditAction.REGISTRATION_WITHDRAWN, now, id, job_id=registration.job_id)
     return replace(registration, status=RegistrationStatus.WITHDRAWN)
 
 

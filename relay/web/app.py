@@ -18,6 +18,7 @@ from relay.service import Relay
 from relay.waiting import SharedReads
 from relay.web import dashboard
 from relay.web.api import (
+    audit,
     create_job,
     deliveries,
     endpoints,
@@ -33,6 +34,7 @@ from relay.web.api import (
 from relay.web.core import errors, openapi, public_url
 from relay.web.core.errors import MethodNotAllowed
 from relay.web.core.rate_limits import RequestLimits
+from relay.web.core.refusals import RefusalLog
 from relay.web.core.route import ApiRoute, routes
 from relay.web.server.middleware import PARKED, RequestTargetMiddleware, ResponseMiddleware
 
@@ -46,6 +48,7 @@ OPERATIONS: tuple[ApiRoute, ...] = (
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
     *sending.OPERATIONS,
+    *audit.OPERATIONS,
     *health.OPERATIONS,
 )
 
@@ -98,6 +101,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.state.listeners = dashboard.StreamCount()
     app.state.job_reads = SharedReads[jobs.ShownJob]()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
+    app.state.refusals = RefusalLog(relay.clock)
     app.state.openapi = openapi.Document(partial(_openapi_document, base_path))
     return app
 

@@ -20,7 +20,7 @@ from relay.delivery.digest import gather
 from relay.delivery.enqueue import enqueue
 from relay.endpoints import EndpointSpec
 from relay.endpoints import admin as standing
-from relay.model import DAY, EndpointKind, Event, EventType, Instant, ScenarioJob, WatchState
+from relay.model import DAY, THE_RELAY, EndpointKind, Event, EventType, Instant, ScenarioJob, WatchState
 from relay.model.poll_result import JobFound, Poll
 from relay.polling.poll_recorder import AnsweredPoll
 from relay.polling.poller import Poller
@@ -164,7 +164,7 @@ def _end(tx: Tx, job: str, now: Instant) -> None:
 
 
 def _remove(name: str, write: Write, world: World) -> None:
-    while write(lambda tx: standing._delete_batch(tx, world.ids[name], NOON, name == "ops")):
+    while write(lambda tx: standing._delete_batch(tx, world.ids[name], NOON, name == "ops", THE_RELAY)):
         pass
 
 
@@ -243,7 +243,7 @@ USE_CASES: Mapping[str, UseCase] = {
     "change": partial(
         _of,
         "team",
-        lambda tx, one: standing.update(tx, one, standing.EndpointPatch(url="https://new.example/"), OPEN_RULES),
+        lambda tx, one: standing.update(tx, one, standing.EndpointPatch(url="https://new.example/"), OPEN_RULES, NOON),
     ),
     "resend one": lambda write, world: write(lambda tx: deliveries.resend_or_retry_now(tx, world.ids["failed"], NOON)),
     "resend many": lambda write, world: write(

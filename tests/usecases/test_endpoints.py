@@ -94,7 +94,7 @@ async def test_pending_deliveries_move_to_the_new_host(store: Store) -> None:
     await store.write(lambda tx: endpoints.add(tx, failing))
     await store.write(lambda tx: enqueue(tx, make_event(), [(failing, None)], NOON, 0))
     patch = standing.EndpointPatch(url="https://new.example/")
-    changed = await store.write(lambda tx: standing.update(tx, failing, patch, OPEN_RULES))
+    changed = await store.write(lambda tx: standing.update(tx, failing, patch, OPEN_RULES, NOON))
     assert (changed.failures, changed.failing_since, changed.paused_until) == (0, None, None)
     [claim] = await store.write(lambda tx: claim_due(tx, NOON, NOON))
     assert claim.host == "new.example:443"

@@ -93,6 +93,30 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, limit: int) -> tup
     return len(empty), []
 
 
+def old_deliveries(
+    tx: Tx, before: Instant, limit: int, after: WalkPosition | None = None
+) -> tuple[list[str], WalkPosition | None]:
+    """Of the next `limit` deliveries created before `before`, those that ended before it too."""
+    query = select(deliveries.c.created_at, deliveries.c.id, deliveries.c.ended_at)
+    query = query.where(deliveries.c.created_at < before)
+    rows, position = _next(tx, query, deliveries.c.created_at, deliveries.c.id, limit, after)
+    return [row.id for row in rows if row.ended_at is not None and row.ended_at < before], position
+
+
+def delete_deliveries(tx: Tx, ids: Sequence[str], before: Instant) -> int:
+    """Deletes those of the deliveries that still ended before `before`, with their attempts. Returns how many."""
+    ended = select(deliveries.c.id).where(deliveries.c.id.in_(ids), ~_PENDING, deliveries.c.ended_at < before)
+    old = tx.execute(ended.with_for_update(skip_locked=True)).scalars().all()
+    tx.execute(delete(attempts).where(attempts.c.delivery_id.in_(old)))
+    return tx.execute(delete(deliveries).where(deliveries.c.id.in_(old))).rowcount
+
+
+def delete_polls(tx: Tx, before: Instant, limit: int) -> int:
+    """Deletes the polls before `before` among the `limit` oldest. Returns how many."""
+    oldest = select(polls.c.id, polls.c.at).order_by(polls.c.id).limit(limit).subquery()
+    return tx.execute(delete(polls).where(polls.c.id.in_(select(oldest.c.id).where(oldest.c.at < before)))).rowcount
+
+
 def expired_held(
     tx: Tx, before: Instant, limit: int, after: WalkPosition | None = None
 ) -> tuple[list[str], WalkPosition | None]:

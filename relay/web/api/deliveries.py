@@ -6,9 +6,9 @@ from starlette.responses import Response
 
 from relay.delivery import resend_matching
 from relay.errors import Conflict, NotFound
-from relay.model import Delivery, DeliveryStatus, Endpoint
+from relay.model import AuditAction, Delivery, DeliveryStatus, Endpoint
 from relay.store import Tx
-from relay.store.tables import deliveries, endpoints
+from relay.store.tables import audit, deliveries, endpoints
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.core import path_params
 from relay.web.core.route import RequestContext, api_route, json_response
@@ -61,7 +61,8 @@ async def resend_delivery(call: RequestContext, id: str) -> Response:
     def work(tx: Tx) -> DeliveryResponse:
         delivery, related = _find(tx, id)
         _require_enabled_endpoint(related.get(delivery.endpoint_id))
-        deliveries.resend_or_retry_now(tx, id, call.now)
+        if deliveries.resend_or_retry_now(tx, id, call.now):
+            audit.add(tx, call.actor, AuditAction.DELIVERY_RESENT, call.now, id, job_id=delivery.job_id)
         return presenters.delivery(deliveries.get(tx, id) or delivery, related, call.caller.is_admin)
 
     response = await call.relay.store.write(work, at_end=True)
@@ -97,7 +98,7 @@ async def resend_deliveries(call: RequestContext, body: ResendRequest) -> Respon
         0
         if body.dry_run
         else await resend_matching(
-            call.relay.store, delivery_filter, min(ready, body.limit or ready), call.now, call.relay.wake
+            call.relay.store, delivery_filter, min(ready, body.limit or ready), call.now, call.relay.wake, call.actor
         )
     )
     answer = ResendResponse(

@@ -5,10 +5,10 @@ from starlette.responses import Response
 from relay.endpoints import EndpointPatch, spec
 from relay.endpoints import admin as standing
 from relay.errors import NotFound, ValidationFailed
-from relay.model import DAY, Endpoint, EventType, Instant
+from relay.model import DAY, AuditAction, Endpoint, EventType, Instant
 from relay.signing import standard_webhooks
 from relay.store import Tx
-from relay.store.tables import endpoint_statistics, endpoints
+from relay.store.tables import audit, endpoint_statistics, endpoints
 from relay.web.core import idempotency, path_params
 from relay.web.core.idempotency import StoredResult
 from relay.web.core.route import RequestContext, api_route, json_response
@@ -55,7 +55,7 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
     checked = spec.validate(endpoint_spec, rules, "url" if body.url else "hookUrl")
 
     def create(tx: Tx) -> StoredResult:
-        endpoint, is_new = standing.create(tx, body.name, checked, call.now, _owner(call))
+        endpoint, is_new = standing.create(tx, body.name, checked, call.now, _owner(call), call.actor)
         secret = _secret(endpoint) if is_new else {}
         answer = presenters.endpoint(endpoint, **secret).model_dump(mode="json", exclude_unset=True)
         return StoredResult(201 if is_new else 200, answer, f"/v1/endpoints/{endpoint.id}")
@@ -105,7 +105,9 @@ async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -
     )
     if patch == EndpointPatch():
         raise ValidationFailed("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")
-    changed = await call.relay.store.write(lambda tx: standing.update(tx, _get(tx, id), patch, call.relay.rules))
+    changed = await call.relay.store.write(
+        lambda tx: standing.update(tx, _get(tx, id), patch, call.relay.rules, call.now, call.actor)
+    )
     return json_response(200, presenters.endpoint(changed))
 
 
@@ -119,7 +121,7 @@ async def remove_endpoint(call: RequestContext, id: str) -> Response:
     """
     endpoint_id = path_params.parse_id(id, "endpoint")
     await call.relay.store.read(lambda tx: _require_own(call, tx, endpoint_id))
-    await standing.delete(call.relay.store, endpoint_id, call.now)
+    await standing.delete(call.relay.store, endpoint_id, call.now, actor=call.actor)
     return Response(status_code=204)
 
 
@@ -135,10 +137,16 @@ async def remove_endpoint(call: RequestContext, id: str) -> Response:
 async def test_endpoint(call: RequestContext, body: EndpointTestRequest, id: str) -> Response:
     """Send a sample event.
 
-    Once and now, signed like any other, and marked as a test; the response is the attempt, successful or not. Nothing
-    is stored.
+    Once and now, signed like any other, and marked as a test; the response is the attempt, successful or not. Only
+    the audit log keeps it.
     """
-    endpoint = await call.relay.store.read(lambda tx: _get(tx, id))
+
+    def begin(tx: Tx) -> Endpoint:
+        endpoint = _get(tx, id)
+        audit.add(tx, call.actor, AuditAction.ENDPOINT_TESTED, call.now, endpoint.id, endpoint.name)
+        return endpoint
+
+    endpoint = await call.relay.store.write(begin)
     type = body.event or EventType.COMPLETED
     attempt = await call.relay.send_test(endpoint, call.now, type, call.caller.name or None)
     return json_response(200, presenters.attempt(attempt, call.caller.is_admin))
@@ -160,7 +168,8 @@ async def rotate_secret(call: RequestContext, body: RotateRequest, id: str) -> R
     """
 
     def rotate(tx: Tx) -> Endpoint:
-        return standing.rotate(tx, _get(tx, id), body.secret, call.now, call.relay.config.endpoints, body.signing)
+        configured = call.relay.config.endpoints
+        return standing.rotate(tx, _get(tx, id), body.secret, call.now, configured, body.signing, call.actor)
 
     rotated = await call.relay.store.write(rotate)
     return json_response(200, presenters.endpoint(rotated, **_secret(rotated), **_old_secret(rotated)))
@@ -176,7 +185,7 @@ async def enable_endpoint(call: RequestContext, id: str) -> Response:
     """
     endpoint_id = path_params.parse_id(id, "endpoint")
     await call.relay.store.read(lambda tx: _require_own(call, tx, endpoint_id))
-    enabled, released = await call.relay.enable_endpoint(endpoint_id, call.now)
+    enabled, released = await call.relay.enable_endpoint(endpoint_id, call.now, call.actor)
     return json_response(200, presenters.endpoint(enabled, released=released))
 
 
@@ -188,7 +197,7 @@ async def disable_endpoint(call: RequestContext, id: str) -> Response:
 
     Its deliveries are held until it is enabled again. A disabled endpoint keeps its time and reason.
     """
-    disabled = await call.relay.disable_endpoint(path_params.parse_id(id, "endpoint"), call.now)
+    disabled = await call.relay.disable_endpoint(path_params.parse_id(id, "endpoint"), call.now, call.actor)
     return json_response(200, presenters.endpoint(disabled))
 
 

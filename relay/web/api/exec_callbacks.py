@@ -120,7 +120,10 @@ async def rotate_exec_callback(call: RequestContext, workspace: str) -> Response
     name = path_params.workspace_from_path(workspace, call.relay.clients)
     return json_response(
         200,
-        _response(call, await call.relay.store.write(lambda tx: exec_callback_tokens.rotate_token(tx, name, call.now))),
+        _response(
+            call,
+            await call.relay.store.write(lambda tx: exec_callback_tokens.rotate_token(tx, name, call.now, call.actor)),
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay.errors import NotFound, RequestError
 from relay.mcp import McpEndpoint, is_installed
+from relay.model import Via
 from relay.service import Relay
 from relay.web.core import errors, public_url
 from relay.web.core.auth import authenticate, bearer, require_local_request
@@ -52,7 +53,7 @@ async def _authorised_key(request: Request) -> str | None:
         if relay.local_token is None:
             return None
     token = bearer(request.headers)
-    await authenticate(request, token)  # guard: mcp-key
+    await authenticate(request, token, Via.API)  # guard: mcp-key
     return token
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from relay.model import Actor, AuditAction, Via
 from relay.security import SCOPES, ApiKey, Scope, hash_api_key
 from relay.service import Relay
 from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
-from relay.web.core.rate_limits import RequestLimits
+from relay.web.core.rate_limits import RequestLimits, address_of
+from relay.web.core.refusals import RefusalLog
 
 FORWARDING = frozenset("forwarded via x-real-ip x-client-ip true-client-ip cdn-loop x-original-url".split())
 FORWARDING_PREFIXES = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "tailscale-")
@@ -50,11 +52,12 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
         require_local_request(request)
         if relay.local_token is None:  # guard: local-token
             return Caller("", SCOPES)
-    key = await authenticate(request, bearer(request.headers))
+    key = await authenticate(request, bearer(request.headers), Via.API)
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)  # guard: requests-per-minute
     may_all = scope == "subscribe" and "admin" in key.scopes
     if scope not in key.scopes and not may_all:  # guard: scope
+        await record_missing_scope(request, Via.API, key.name, key.id, scope)
         raise Forbidden(
             "insufficient_scope",
             f"this call needs a key with the scope {scope}; this one has {', '.join(key.scopes) or 'none'}",
@@ -70,8 +73,11 @@ def bearer(headers: Headers) -> str:
     return token.strip()
 
 
-async def authenticate(request: Request, token: str) -> ApiKey:
-    """The API key with this text. Raises Unauthenticated, and TooManyRequests after too many unknown keys."""
+async def authenticate(request: Request, token: str, via: Via) -> ApiKey:
+    """The API key with this text. Raises Unauthenticated, and TooManyRequests after too many unknown keys.
+
+    The audit log has unknown keys as failed logins `via` this way.
+    """
     relay: Relay = request.app.state.relay
     limits: RequestLimits = request.app.state.limits
     hash = hash_api_key(token)
@@ -79,10 +85,20 @@ async def authenticate(request: Request, token: str) -> ApiKey:
     if not limits.may_be_checked(request, token, hash, wait):  # guard: chosen-keys
         limits.record_failure(request, wait)
     if (key := await relay.find_api_key(hash)) is None:  # guard: known-client
+        refusals: RefusalLog = request.app.state.refusals
+        actor = Actor(via=via, address=address_of(request))
+        await refusals.record(relay, request, AuditAction.LOGIN_FAILED, actor)
         limits.record_failure(request, wait)
         raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")
     limits.record_success(request, hash)
     return key
+
+
+async def record_missing_scope(request: Request, via: Via, name: str, key_id: str | None, scope: Scope) -> None:
+    """Records an act that was refused, because the key lacks the scope for it."""
+    refusals: RefusalLog = request.app.state.refusals
+    actor = Actor(via=via, key=name or None, key_id=key_id, address=address_of(request))
+    await refusals.record(request.app.state.relay, request, AuditAction.REFUSED, actor, needed_scope=scope)
 
 
 def require_local_request(request: Request) -> None:

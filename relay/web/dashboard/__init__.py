@@ -7,6 +7,7 @@ themselves. `page.py` has what all pages share, `session.py` the logged-in user.
 from starlette.routing import Route
 
 from relay.web.dashboard import (
+    audit,
     deliveries,
     endpoint_forms,
     endpoints,
@@ -50,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     page_route("/endpoints/{id}/rotate", endpoints.rotate, "POST", "admin"),
     page_route("/endpoints/{id}/enable", endpoints.enable, "POST", "admin"),
     page_route("/endpoints/{id}/disable", endpoints.disable, "POST", "admin"),
+    page_route("/audit", audit.list_audit, scope="admin"),
     page_route("/sending/resume", sending.resume, "POST", "admin"),
     page_route("/sending/discard", sending.discard, "POST", "admin"),
     page_route("/search", search.search),

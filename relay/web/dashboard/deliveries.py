@@ -11,11 +11,11 @@ from starlette.responses import Response
 from relay.delivery import digest, resend_matching
 from relay.delivery.attempt import USER_AGENT
 from relay.errors import NotFound, RelayError
-from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
+from relay.model import Attempt, AuditAction, Delivery, DeliveryStatus, Endpoint
 from relay.signing import standard_webhooks
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import deliveries, digests, events
+from relay.store.tables import audit, deliveries, digests, events
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.verify import verify
 from relay.web.core import path_params
@@ -69,7 +69,7 @@ async def resend_all(page: PageRequest, form: Mapping[str, str]) -> Response:
         return filter, deliveries.count(tx, filter, sendable=True)
 
     filter, count = await page.relay.store.read(read)
-    await resend_matching(page.relay.store, filter, count, page.now, page.relay.wake)
+    await resend_matching(page.relay.store, filter, count, page.now, page.relay.wake, page.actor)
     filters = {"status": DeliveryStatus.PENDING.value, "job_id": job_id or "", "endpoint": endpoint or ""}
     return redirect_with_notice(page, template_filters.url_with_query("/deliveries", **filters), "all-resent")
 
@@ -103,9 +103,13 @@ async def show_delivery(page: PageRequest, id: str) -> Response:
 async def resend(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Resends one delivery, or makes its next attempt now."""
     delivery_id = path_params.parse_id(id, "delivery")
-    resent = await page.relay.store.write(
-        lambda tx: deliveries.resend_or_retry_now(tx, delivery_id, page.now), at_end=True
-    )
+
+    def write(tx: Tx) -> bool:
+        if resent := deliveries.resend_or_retry_now(tx, delivery_id, page.now):
+            audit.add(tx, page.actor, AuditAction.DELIVERY_RESENT, page.now, delivery_id)
+        return resent
+
+    resent = await page.relay.store.write(write, at_end=True)
     page.relay.wake()
     return redirect_with_notice(page, f"/deliveries/{delivery_id}", "resent" if resent else "not-resent")
 

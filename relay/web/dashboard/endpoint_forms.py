@@ -45,7 +45,7 @@ async def edit(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
 
 async def delete(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Deletes an endpoint: withdraws its registrations and cancels its pending deliveries."""
-    await admin.delete(page.relay.store, path_params.parse_id(id, "endpoint"), page.now)
+    await admin.delete(page.relay.store, path_params.parse_id(id, "endpoint"), page.now, actor=page.actor)
     return redirect_with_notice(page, "/endpoints", "deleted")
 
 
@@ -81,7 +81,7 @@ async def _submit(page: PageRequest, form: Mapping[str, str], endpoint: Endpoint
 async def _save_new(page: PageRequest, fields: Mapping[str, str], events: tuple[EventType, ...]) -> Response:
     validated = spec.validate(_spec(fields, events, None), page.relay.rules, "url")
     endpoint, is_new = await page.relay.store.write(
-        lambda tx: admin.create(tx, fields["name"] or None, validated, page.now)
+        lambda tx: admin.create(tx, fields["name"] or None, validated, page.now, actor=page.actor)
     )
     if not is_new:
         return redirect_with_notice(page, f"/endpoints/{endpoint.id}", "endpoint-exists")
@@ -109,10 +109,10 @@ async def _save(
     )
 
     def write(tx: Tx) -> None:
-        admin.update(tx, admin.get(tx, endpoint.id), patch, page.relay.rules)
+        admin.update(tx, admin.get(tx, endpoint.id), patch, page.relay.rules, page.now, page.actor)
         if fields["secret"]:
             config = page.relay.config.endpoints
-            admin.rotate(tx, admin.get(tx, endpoint.id), fields["secret"], page.now, config)
+            admin.rotate(tx, admin.get(tx, endpoint.id), fields["secret"], page.now, config, actor=page.actor)
 
     await page.relay.store.write(write)
     return redirect_with_notice(page, f"/endpoints/{endpoint.id}", "saved")

@@ -16,6 +16,7 @@ from relay.formats.sample_event import SAMPLE_JOB, sample_digest, sample_event
 from relay.model import (
     DAY,
     FINAL_EVENTS,
+    AuditAction,
     DeliveryStatus,
     DigestEventType,
     Endpoint,
@@ -26,7 +27,7 @@ from relay.model import (
 from relay.signing import standard_webhooks
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import deliveries, endpoint_statistics, endpoints, living_messages
+from relay.store.tables import audit, deliveries, endpoint_statistics, endpoints, living_messages
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.core import path_params
 from relay.web.dashboard.delivery_rows import delivery_rows
@@ -142,7 +143,13 @@ async def test(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Sends a sample event of the chosen type, and shows the receiver's response."""
     type = parse_enum(EventType, form.get("event"), "event") or EventType.COMPLETED
     endpoint_id = path_params.parse_id(id, "endpoint")
-    endpoint = await page.relay.store.read(lambda tx: admin.get(tx, endpoint_id))
+
+    def begin(tx: Tx) -> Endpoint:
+        endpoint = admin.get(tx, endpoint_id)
+        audit.add(tx, page.actor, AuditAction.ENDPOINT_TESTED, page.now, endpoint.id, endpoint.name)
+        return endpoint
+
+    endpoint = await page.relay.store.write(begin)
     attempt = await page.relay.send_test(endpoint, page.now, type, page.user.name or None)
     return await show_endpoint(page, id, attempt=attempt)
 
@@ -152,7 +159,8 @@ async def rotate(page: PageRequest, id: str, form: Mapping[str, str]) -> Respons
     endpoint_id = path_params.parse_id(id, "endpoint")
 
     def write(tx: Tx) -> Endpoint:
-        return admin.rotate(tx, admin.get(tx, endpoint_id), None, page.now, page.relay.config.endpoints)
+        configured = page.relay.config.endpoints
+        return admin.rotate(tx, admin.get(tx, endpoint_id), None, page.now, configured, actor=page.actor)
 
     secret = (await page.relay.store.write(write)).secrets[0].value
     return await show_endpoint(
@@ -163,12 +171,12 @@ async def rotate(page: PageRequest, id: str, form: Mapping[str, str]) -> Respons
 async def enable(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Enables an endpoint and releases its held deliveries."""
     endpoint_id = path_params.parse_id(id, "endpoint")
-    await page.relay.enable_endpoint(endpoint_id, page.now)
+    await page.relay.enable_endpoint(endpoint_id, page.now, page.actor)
     return redirect_with_notice(page, f"/endpoints/{endpoint_id}", "enabled")
 
 
 async def disable(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Disables an endpoint until it is enabled again."""
     endpoint_id = path_params.parse_id(id, "endpoint")
-    await page.relay.disable_endpoint(endpoint_id, page.now)
+    await page.relay.disable_endpoint(endpoint_id, page.now, page.actor)
     return redirect_with_notice(page, f"/endpoints/{endpoint_id}", "disabled")

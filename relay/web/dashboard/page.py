@@ -102,7 +102,7 @@ def page_route(
                 arguments["form"] = await _form(request)
                 session.check_csrf(request, page.user, arguments["form"])
             if scope is not None:
-                session.check_scope(page.user, scope)
+                await session.check_scope(request, page.user, scope)
             if live and not page.query("cursor"):
                 page = replace(page, change_token=await relay.store.read(dashboard_queries.change_token))
             return await handler(page, **arguments)

@@ -61,7 +61,7 @@ async def withdraw(page: PageRequest, id: str, form: Mapping[str, str]) -> Respo
     registration_id = path_params.parse_id(id, "registration")
     owner = None if page.user.has_scope("read") or page.user.has_scope("admin") else page.user.name
     withdrawn: Registration = await page.relay.store.write(
-        lambda tx: registration.withdraw(tx, registration_id, page.now, owner)
+        lambda tx: registration.withdraw(tx, registration_id, page.now, owner, page.actor)
     )
     return redirect_with_notice(page, f"/jobs/{withdrawn.workspace}/{withdrawn.job_id}", "withdrawn")
 

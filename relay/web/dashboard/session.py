@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from relay.model import HOUR, SECOND, Instant, new_token
+from relay.model import HOUR, SECOND, Actor, AuditAction, Instant, Via, new_token
 from relay.security import SCOPES, Scope
 from relay.service import Relay
-from relay.store.tables import sessions
+from relay.store import Tx
+from relay.store.tables import audit, sessions
 from relay.store.tables.sessions import Session
 from relay.web.core import auth, public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
-from relay.web.core.rate_limits import RequestLimits
+from relay.web.core.rate_limits import RequestLimits, address_of
 
 _HTTP_BESIDE_HTTPS = "this page came over http, and the session is for https only; open {} and log in there"
 
@@ -95,14 +96,20 @@ async def log_in(request: Request, relay: Relay, api_key: str, now: Instant) -> 
     if _is_secure(request) and request.headers.get("origin", "").startswith("http://"):
         public = request.app.state.relay.config.server.public_url or "the https:// address"
         raise Forbidden("insecure_login", _HTTP_BESIDE_HTTPS.format(public))
-    key = await auth.authenticate(request, api_key.strip())  # guard: login-throttle
+    key = await auth.authenticate(request, api_key.strip(), Via.DASHBOARD)  # guard: login-throttle
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)
     token = new_token(relay.store.random_bytes(32))
     session = Session(
         id=_hash(token), key_hash=key.hash, csrf=new_token(relay.store.random_bytes(24)), expires_at=now + SESSION_TTL
     )
-    await relay.store.write(lambda tx: sessions.add(tx, session, now))
+    actor = Actor(via=Via.DASHBOARD, key=key.name or None, key_id=key.id, address=address_of(request))
+
+    def begin(tx: Tx) -> None:
+        sessions.add(tx, session, now)
+        audit.add(tx, actor, AuditAction.LOGIN, now)
+
+    await relay.store.write(begin)
     return CurrentUser(key.name, key.scopes, session.csrf, token)
 
 
@@ -140,11 +147,12 @@ def _is_secure(request: Request) -> bool:
     return public_url.is_https(request) or is_public
 
 
-def check_scope(user: CurrentUser, scope: Scope) -> None:
-    """Raises Unauthenticated if nobody is logged in, Forbidden if the key lacks the scope."""
+async def check_scope(request: Request, user: CurrentUser, scope: Scope) -> None:
+    """Raises Unauthenticated if nobody is logged in, Forbidden if the key lacks the scope: the audit log has that."""
     if user is ANONYMOUS:
         raise Unauthenticated("login_needed", "log in first")
     if not user.has_scope(scope):
+        await auth.record_missing_scope(request, Via.DASHBOARD, user.name, user.key_id, scope)
         text = f"this needs a key with the scope {scope}; yours has {', '.join(user.scopes) or 'none'}"
         raise Forbidden("insufficient_scope", f"{text}. Log out and log in with another key")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from relay.model import DeliveryStatus, EndpointKind, RegistrationStatus, WatchState
+from relay.model import AuditAction, DeliveryStatus, EndpointKind, RegistrationStatus, WatchState
 from relay.store.engine import paging
 from relay.store.tables.events import EventFilter
 from relay.web.schemas.fields import (
@@ -140,6 +140,12 @@ class EndpointsQuery(PageQuery):
 
     kind: EndpointKind | None = Field(None, description="`standing` ones, or `ad_hoc` ones created by a registration")
     name: EndpointName | None = Field(None, description="the name of one endpoint")
+
+
+class AuditQuery(PageQuery):
+    """Filter of the audit log."""
+
+    action: AuditAction | None = Field(None, description="what was done")
 
 
 class DeliveriesQuery(PageQuery):

@@ -6,11 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 
 from relay.model import (
     AnyEventType,
+    AuditAction,
     DeliveryStatus,
     EndpointKind,
     EventType,
     Instant,
     RegistrationStatus,
+    Via,
     WatchState,
     to_rfc3339,
 )
@@ -280,6 +282,30 @@ class ResendResponse(ResponseModel):
     skipped: int = Field(description="deliveries skipped because their endpoint is disabled or removed")
     dry_run: bool
     as_of: Time = Field(description="deliveries that ended by this time are included; `ended_by` of a further request")
+
+
+class AuditEntryResponse(ResponseModel):
+    """One act."""
+
+    id: str
+    at: Time
+    action: AuditAction
+    via: Via = Field(description="the way by which somebody acted; `command`: a command on the store itself")
+    key: str | None = Field(description="the name of the API key that authorised it, as it was then")
+    key_id: str | None = Field(
+        description="the id of the key; `configuration` for one of the file, `local` for the token of a relay without "
+        "keys"
+    )
+    user: str | None = Field(description="the person, as a proxy or the operating system names them")
+    address: str | None = Field(description="the address of the client")
+    target: str | None = Field(description="the id of what it was done to")
+    name: str | None = Field(description="the name that it had then")
+    detail: dict[str, Any] = Field(description="counts, names of changed fields, filters; never a URL or a secret")
+
+
+class AuditList(ResponseModel):
+    data: list[AuditEntryResponse]
+    next_cursor: str | None
 
 
 class SendingResponse(ResponseModel):

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from sqlalchemy import delete
 
 from relay.cli import main
-from relay.model import DAY, HOUR, MINUTE, SECOND, Secret
+from relay.model import DAY, HOUR, MINUTE, SECOND, Actor, AuditAction, Secret, Via
 from relay.model.usage_ledger import UsageLedger, merge
 from relay.polling import request_budget
 from relay.polling.request_budget import RateLimit
@@ -21,7 +21,7 @@ from relay.store.engine import schema
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance import backup
 from relay.store.maintenance.restore import Restored, carry_over
-from relay.store.tables import api_keys, callback_tokens, endpoints, sessions, workspaces
+from relay.store.tables import api_keys, audit, callback_tokens, endpoints, sessions, workspaces
 from relay.store.tables.api_keys import StoredApiKey
 from relay.store.tables.callback_tokens import CallbackToken
 from relay.store.tables.sessions import Session
@@ -167,3 +167,22 @@ def test_merged_ledger_has_the_requests_of_both() -> None:
     assert dict(both.buckets) == {NOON // (5 * MINUTE): 3, NOON // (5 * MINUTE) + 1: 1, NOON // (5 * MINUTE) + 2: 4}
     assert merge(other, newer) == both
     assert json.loads(both.to_json())
+
+
+def audited(path: Path) -> list[tuple[str, str | None]]:
+    """The audit log of a store: actions and names, oldest first."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT action, name FROM audit ORDER BY at, id").fetchall()
+
+
+async def test_audit_log_is_whole_after_a_restore(tmp_path: Path) -> None:
+    """With what was done since the backup, and with the restore itself."""
+    path, store = tmp_path / "relay.db", await Store.open(f"sqlite:///{tmp_path}/relay.db")
+    by = Actor(via=Via.COMMAND, user="ops")
+    await store.write(lambda tx: audit.add(tx, by, AuditAction.KEY_CREATED, NOON, "key_1", "before"))
+    backup.back_up(f"sqlite:///{path}", tmp_path / "copy.db")
+    await store.write(lambda tx: audit.add(tx, by, AuditAction.KEY_REVOKED, NOON + 1, "key_1", "since"))
+    await store.aclose()
+    prepare = partial(carry_over, minute_limits={}, now=NOON + HOUR, actor=by)
+    backup.restore(f"sqlite:///{path}", tmp_path / "copy.db", tmp_path / "aside.db", prepare)
+    assert audited(path) == [("key.created", "before"), ("key.revoked", "since"), ("store.restored", None)]

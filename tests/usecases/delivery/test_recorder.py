@@ -77,7 +77,7 @@ async def test_concurrent_writes_do_not_undo_a_disable(store: Store, another: St
         await sender.idle()
 
     async def by_hand() -> None:
-        await another.write(lambda tx: standing.update(tx, read, EndpointPatch(name="sales"), OPEN_RULES))
+        await another.write(lambda tx: standing.update(tx, read, EndpointPatch(name="sales"), OPEN_RULES, clock()))
 
     wire = Scripted()
     sender = dispatcher(another, wire, clock)

@@ -10,18 +10,23 @@ from sqlalchemy import func, insert, select
 
 from benchmarks.growth.filling import MONTH, fill
 from relay import registration
+from relay.config.schema import RetentionOf
 from relay.delivery.enqueue import enqueue
 from relay.endpoints import EndpointSpec
 from relay.model import (
     DAY,
+    HOUR,
     MINUTE,
+    Actor,
     Attempt,
+    AuditAction,
     Delivery,
     DeliveryStatus,
     Endpoint,
     Instant,
     RegistrationStatus,
     ScenarioJob,
+    Via,
     WatchState,
     new_id,
 )
@@ -32,6 +37,7 @@ from relay.store.engine import dialect, schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import (
+    audit,
     deliveries,
     endpoints,
     events,
@@ -317,3 +323,30 @@ async def test_one_relay_deletes_old_rows_and_the_others_do_not(store: Store, cl
     assert await first.tick() == CleanupResult(0, 0)
     clock.advance(10 * MINUTE)
     assert await second.tick() == CleanupResult(1, 0)
+
+
+async def test_kinds_of_rows_are_kept_for_times_of_their_own(store: Store, clock: Clock) -> None:
+    """Deliveries with their attempts and polls go before their job; the audit log stays for as long as is set."""
+    await end(store, "old", DeliveryStatus.DELIVERED)
+    await end(store, "waiting", DeliveryStatus.PENDING)
+    actor = Actor(via=Via.COMMAND)
+    await store.write(lambda tx: audit.add(tx, actor, AuditAction.KEY_CREATED, NOON))
+    kinds = RetentionOf.model_validate({"deliveries": "2d", "polls": "1d", "audit": "10d"})
+    job = RetentionJob(store, 90 * DAY, clock, "own_1", kinds)
+
+    async def counted(*names: str) -> list[int]:
+        tables = [select(func.count()).select_from(schema.metadata.tables[name]).scalar_subquery() for name in names]
+        return list(await store.read(lambda tx: tx.execute(select(*tables)).one()))
+
+    polls, deliveries_before = await counted("polls", "deliveries")
+    assert (polls > 0, deliveries_before) == (True, 2)
+    clock.advance(DAY + HOUR)
+    await job.tick()
+    assert await counted("polls", "deliveries", "audit") == [0, 2, 1]
+    clock.advance(DAY)
+    await job.tick()
+    assert await counted("deliveries", "watches", "events", "audit") == [1, 2, 2, 1]
+    assert (await only_one(store)).status is DeliveryStatus.PENDING
+    clock.advance(8 * DAY)
+    await job.tick()
+    assert await counted("audit", "watches") == [0, 2]
