@@ -206,7 +206,8 @@ def test_every_key_has_its_variable() -> None:
     expected = {"RELAY_WORKSPACES", "RELAY_ENDPOINTS"}
     for section in set(Config.model_fields) - {"workspaces", "endpoints"}:
         expected |= {f"RELAY_{section}__{key}".upper() for key in known_keys(Config, (section,))}
-    expected |= {f"RELAY_EXEC__BUDGET__{key}".upper() for key in known_keys(Config, ("exec", "budget"))}
+    for section, part in (("exec", "budget"), ("storage", "retention_of")):
+        expected |= {f"RELAY_{section}__{part}__{key}".upper() for key in known_keys(Config, (section, part))}
     assert set(variables(Config)) == expected
 
 

@@ -330,6 +330,8 @@ async def test_kinds_of_rows_are_kept_for_times_of_their_own(store: Store, clock
     await end(store, "old", DeliveryStatus.DELIVERED)
     await end(store, "waiting", DeliveryStatus.PENDING)
     actor = Actor(via=Via.COMMAND)
+    poll = {"workspace": "default", "job_id": "old", "at": NOON, "duration_ms": 3, "outcome": "job", "detail": ""}
+    await store.write(lambda tx: tx.execute(insert(schema.polls), [poll]))
     await store.write(lambda tx: audit.add(tx, actor, AuditAction.KEY_CREATED, NOON))
     kinds = RetentionOf.model_validate({"deliveries": "2d", "polls": "1d", "audit": "10d"})
     job = RetentionJob(store, 90 * DAY, clock, "own_1", kinds)
