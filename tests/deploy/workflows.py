@@ -1,7 +1,9 @@
 """What the workflows may do, and what a release consists of. Run by `make workflows`, after actionlint."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import yaml
 
 import relay
+from tests.node import lacks
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github/workflows"
@@ -141,3 +144,52 @@ def test_the_first_steps_of_the_release_work_locally(tmp_path: Path) -> None:
     used = {re.search(r"steps.names.outputs.([\w-]+)", value)[1] for value in RELEASE["build"]["outputs"].values()}  # type: ignore[index]
     assert set(said) == used
     assert said["version"] == relay.__version__
+
+
+DIGEST, AMD64, ARM64, ATTESTED = (f"sha256:{digit * 64}" for digit in "0123")
+INDEX = {
+    "manifests": [
+        {"digest": AMD64, "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": ARM64, "platform": {"os": "linux", "architecture": "arm64"}},
+        {"digest": ATTESTED, "platform": {"os": "unknown", "architecture": "unknown"}},
+    ]
+}
+DOCKER = """#!/bin/sh
+case "$*" in
+  pull*) exit 0 ;;
+  run*) echo "relay, version $SAYS" ;;
+  *inspect*) echo "$INDEX" ;;
+  *) exit 2 ;;
+esac
+"""
+COSIGN = """#!/bin/sh
+echo "$2" >> signed
+case " $UNSIGNED " in *" ${2#*@} "*) exit 1 ;; esac
+"""
+
+
+def verified(folder: Path, index: Any = INDEX, says: str = "0.1.0", unsigned: str = "") -> tuple[int, str]:
+    """The exit code and the output of the script that verifies a published image, with a registry's answers."""
+    if shutil.which("jq") is None:
+        lacks("jq", "the verification of a published image")
+    folder.mkdir()
+    for name, text in {"docker": DOCKER, "cosign": COSIGN}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    known = {"PATH": f"{folder}:{os.environ['PATH']}", "INDEX": json.dumps(index), "SAYS": says, "UNSIGNED": unsigned}
+    asked = ["sh", str(ROOT / "deploy/verify-image.sh"), "ghcr.io/a/b", "0.1.0", DIGEST, "a/b"]
+    done = subprocess.run(asked, cwd=folder, env=known, capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_published_image_is_verified_whole_and_by_architecture(tmp_path: Path) -> None:
+    """Index and both images are verified, the attestations beside them are not; a wrong version, a missing architecture
+    and an unsigned image each fail."""
+    assert verified(tmp_path / "fine")[0] == 0
+    signed = (tmp_path / "fine/signed").read_text().split()
+    assert signed == [f"ghcr.io/a/b@{one}" for one in (DIGEST, AMD64, ARM64)]
+    assert "is not 0.1.0" in verified(tmp_path / "old", says="0.0.9")[1]
+    without_arm = {"manifests": [INDEX["manifests"][0]]}
+    code, said = verified(tmp_path / "amd", index=without_arm)
+    assert (code, "has no image for arm64" in said) == (1, True)
+    assert verified(tmp_path / "unsigned", unsigned=ARM64)[0] == 1
