@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import ID_BYTES, Instant, new_id
 from relay.security import FieldCipher
-from relay.store.engine import dialect, migrate
+from relay.store.engine import dialect, file_access, migrate
 from relay.store.engine.clock import DatabaseClock, MachineClock
 from relay.store.engine.group_commit import TRIES, GroupCommitWriter
 from relay.store.engine.schema import leader_leases
@@ -308,9 +308,9 @@ def _connect_and_run(url: str, work: Callable[[Tx], T], versions: Sequence[Path]
 
 
 def _has_file(url: str) -> bool:
-    """False if a SQLite store has no file; connecting would create one."""
+    """False if a SQLite store has no file; connecting would create one. Raises StoreError if that can't be seen."""
     parsed = dialect.parse(url)
-    return not dialect.is_sqlite(parsed) or Path(str(parsed.database)).exists()
+    return not dialect.is_sqlite(parsed) or file_access.exists(Path(str(parsed.database)))
 
 
 @contextmanager

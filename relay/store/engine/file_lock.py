@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from relay.errors import StoreError, StoreLocked
+from relay.store.engine import file_access
 
 _BYTE = 1 << 40
 _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
@@ -44,10 +45,7 @@ def lock_file(path: Path) -> ExitStack:
             with _held_by_another_relay(path):
                 _lock_byte(database)
         except OSError as error:
-            raise StoreError(
-                f"the store {path} can't be opened: {error.strerror}; "
-                "give storage.url a folder that this user may write to"
-            ) from error
+            raise StoreError(file_access.refusal(real, error.strerror or "no reason given")) from error
         return locks.pop_all()
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlalchemy.engine import URL
 
 from relay.errors import StoreError
-from relay.store.engine import dialect
+from relay.store.engine import dialect, file_access
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def back_up(url: str, target: Path) -> int:
     complete, even after a crash. Raises StoreError.
     """
     source = _file(dialect.parse(url))
-    if not source.exists():
+    if not file_access.exists(source):
         raise StoreError(f"there is no store at {source}; is storage.url right?")
     if target.exists():
         raise StoreError(f"{target} exists already; give another name, so that no backup is lost")

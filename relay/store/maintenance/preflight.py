@@ -1,6 +1,5 @@
 """Checks a store as a starting relay would, without changing anything."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError
 from relay.security import FieldCipher
-from relay.store.engine import dialect, migrate
+from relay.store.engine import dialect, file_access, migrate
 from relay.store.engine.database import connect
 from relay.store.maintenance import reencrypt
 
@@ -18,7 +17,8 @@ def preflight_check(url: str, cipher: FieldCipher, versions: Sequence[Path] = mi
     parsed = dialect.parse(url)
     if dialect.is_sqlite(parsed):
         path = Path(str(parsed.database)).absolute()
-        _refuse_unless_writable(path)
+        if not file_access.writable(path):
+            raise StoreError(file_access.refusal(path, "it can't be written"))
         if not path.exists():
             return "does not exist yet; `relay serve` creates it"
     try:
@@ -38,11 +38,3 @@ def preflight_check(url: str, cipher: FieldCipher, versions: Sequence[Path] = mi
     if current != migrate.newest(versions):
         return f"can be read; its tables are at version {current}, newer than this relay's, which can work in them"
     return "can be read, and its tables are those of this version"
-
-
-def _refuse_unless_writable(path: Path) -> None:
-    """Raises StoreError if this user can't write the file, or create it and SQLite's files beside it."""
-    folder = next(parent for parent in path.parents if parent.exists())
-    paths = [folder, *([path] if path.exists() else [])]
-    if read_only := [path for path in paths if not os.access(path, os.W_OK)]:
-        raise StoreError(f"{read_only[-1]} can't be written; give storage.url a folder that this user may write to")
