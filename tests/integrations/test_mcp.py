@@ -76,6 +76,9 @@ async def test_the_tools_are_described(sqlite_url: str) -> None:
     assert set(tools) == TOOLS
     assert all(tool.outputSchema and tool.description for tool in tools.values())
     hints = {name: tool.annotations for name, tool in tools.items()}
+    seconds = tools["wait_for_job"].inputSchema["properties"]["seconds"]
+    assert 5 * 60 / seconds["default"] <= 8  # calls for a usual job, for a client that gives up after 60 seconds
+    assert seconds["default"] < 60
     reading = {name for name, hint in hints.items() if hint and hint.readOnlyHint}
     assert reading == {"wait_for_job", "list_jobs", "list_deliveries"}
     assert {name for name, hint in hints.items() if hint and hint.idempotentHint} == {

@@ -51,8 +51,8 @@ _STANDBY = (
 )
 
 TRANSACTION_POOLER = (
-    "storage.url leads to a pooler that shares its connections by transaction; give the relay one that keeps "
-    "sessions (in PgBouncer's words pool_mode = session), or PostgreSQL itself"
+    "storage.url leads to a pooler that shares its connections by transaction or statement; give the relay one that "
+    "keeps sessions (in PgBouncer's words pool_mode = session), or PostgreSQL itself"
 )
 
 _MEANINGS = {
@@ -73,7 +73,7 @@ _MEANINGS = {
         "the database accepts only TLS from this machine; add sslmode=require to storage.url"
     ),
     "certificate": "the database's TLS certificate is not accepted; see sslmode and sslrootcert in storage.url",
-    "prepared statement": TRANSACTION_POOLER,
+    "prepared statement|statement pooling": TRANSACTION_POOLER,
     "permission denied for schema": (
         "PostgreSQL does not let the user of storage.url create tables: make it the owner of the database, or run "
         "GRANT CREATE ON SCHEMA public TO that user"

@@ -38,6 +38,7 @@ class DriverError(Exception):
         ('relation "events" does not exist', "restart the relay, which creates them"),
         ("no such table: events", "restart the relay, which creates them"),
         ("canceling statement due to statement timeout", "statement_timeout"),
+        ("transaction blocks not allowed in statement pooling mode", "pool_mode = session"),
         ('invalid port number: "99999"', "the port is not a number"),
         ('invalid percent-encoded token: "p%@h"', "is written %25"),
         ('invalid integer value "x" for connection option "connect_timeout"', "the value of connect_timeout"),
