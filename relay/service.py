@@ -514,6 +514,8 @@ class Relay:
         # Deliveries that wait for their endpoint are no backlog of the relay.
         oldest_age = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
         checks += [readiness.store(None), readiness.delivery_backlog(oldest_age), readiness.plans(*far_plans)]
+        if not self.store.is_exclusive:
+            checks.append(readiness.notifications(self.notifier.silent_since))
         checks.append(readiness.sending(None if suspended is None else suspended.reason, waiting))
         for space in spaces:
             checks.append(

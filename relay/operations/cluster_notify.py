@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from relay.errors import StoreError
+from relay.model import Instant
 from relay.store import Store
 from relay.telemetry import Telemetry
 
@@ -34,6 +35,8 @@ class ClusterNotifier:
         self._has_warned = False
         self.is_listening = False
         """Whether notifications of other relays arrive; without them the tick finds the work."""
+        self.silent_since: Instant | None = None
+        """Since when they do not; None while they do, and before that is known."""
 
     def notify_others(self) -> None:
         """Wakes the other relays soon."""
@@ -87,6 +90,10 @@ class ClusterNotifier:
 
     def _set_listening(self, is_listening: bool) -> None:
         self.is_listening = is_listening
+        if is_listening:
+            self.silent_since = None
+        elif self.silent_since is None:
+            self.silent_since = self._store.clock()
         self._telemetry.metrics.listening.set(is_listening)
 
     async def _test_listening(self) -> None:

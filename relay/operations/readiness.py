@@ -63,6 +63,14 @@ def sending(reason: str | None, waiting: int) -> Check:
     return Check("sending", False, f"{text}. {advice}")
 
 
+def notifications(silent_since: Instant | None) -> Check:
+    """Whether NOTIFY of other relays arrives; without it the relay works as well, and a little later."""
+    if silent_since is None:
+        return Check("notifications", True, "other relays are heard")
+    text = f"other relays are not heard since {to_rfc3339(silent_since)}: their work is found on the next tick"
+    return Check("notifications", True, f"{text}; the log says why")
+
+
 def plans(count_too_far: int, latest: Instant | None) -> Check:
     """Whether polls and deliveries are planned within the reach of a schedule; `latest` is the latest that is not."""
     if latest is None:

@@ -103,6 +103,7 @@ async def test_health_readiness_and_metrics_are_served(api: Api) -> None:
         "store",
         "delivery_backlog",
         "plans",
+        "sending",
         "exec:default",
     }
     await api.register()

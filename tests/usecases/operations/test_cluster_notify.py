@@ -9,6 +9,7 @@ from typing import cast
 import psycopg
 import pytest
 
+from relay.operations import readiness
 from relay.operations.cluster_notify import ClusterNotifier
 from relay.store.engine.database import Store
 from relay.telemetry import Telemetry
@@ -107,12 +108,16 @@ async def test_a_connection_that_was_cut_without_a_word_is_replaced(
             while "no longer answers on the connection that listens" not in caplog.text:
                 await asyncio.sleep(0.05)
         assert one.bell.is_listening is False
+        silent = readiness.notifications(one.bell.silent_since)
+        assert silent.ok  # the ticks find the work
+        assert silent.text.startswith("other relays are not heard since 20")
         before = one.woken
         await proxy.mend()
         async with asyncio.timeout(30):
             while one.woken == before:  # it listens again, and finds what it missed
                 await asyncio.sleep(0.05)
         assert one.bell.is_listening is True
+        assert readiness.notifications(one.bell.silent_since).text == "other relays are heard"
         await other.notify("own_2")
         async with asyncio.timeout(30):
             while one.woken == before + 1:
@@ -123,6 +128,10 @@ class Swallowing:
     """A database behind a pooler that takes LISTEN and NOTIFY, and delivers nothing."""
 
     is_exclusive = False
+
+    def clock(self) -> int:
+        """Any time."""
+        return 1
 
     async def notify(self, sender: str) -> None:
         """As if it had worked."""
