@@ -15,7 +15,7 @@ import httpx
 from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
-from relay.delivery import Dispatcher, OperatorNotifier, SendingControl, suspension
+from relay.delivery import Dispatcher, OperatorNotifier, ReplayFeeder, SendingControl, replay, suspension
 from relay.delivery.attempt import HttpSender
 from relay.delivery.living_messages import LivingMessages
 from relay.delivery.operator_notifier import restore_states
@@ -40,6 +40,7 @@ from relay.model import (
     EventType,
     Instant,
     InvalidQuietHours,
+    Replay,
     new_id,
     parse_quiet_hours,
 )
@@ -86,6 +87,9 @@ from relay.waiting import EventFeed, Waiters
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that registrations cause: a thousand registrations in a second cause fifty ticks, and
 each job is polled no later."""
+
+_REPLAY_GAP = 0.2
+"""Seconds between two ticks while a replay goes on."""
 
 _READINESS_TIMEOUT = 3
 """Seconds that the store has to answer a readiness check."""
@@ -202,6 +206,7 @@ class Relay:
             config.server.public_url,
         )
         self.sending = SendingControl(store, self.dispatcher.suspend, self.wake)
+        self._replays = ReplayFeeder(store, clock, self.dispatcher.wake)
         self.poller = Poller(
             store,
             config,
@@ -375,6 +380,8 @@ class Relay:
                 self.dispatcher.wake()
                 await self.timekeeper.keep()
                 await self.poller.tick()
+                if self.sending.suspension is None and await self._replays.tick():
+                    asyncio.get_running_loop().call_later(_REPLAY_GAP, self._wake)
                 await self.api_key_cache.flush_last_used()
             except StoreError as error:
                 self.telemetry.log.error("due jobs can't be polled, the next tick tries again: %s", error)
@@ -442,6 +449,16 @@ class Relay:
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint
+
+    async def replay_endpoint(self, id: str, since: Instant, until: Instant, now: Instant, actor: Actor) -> Replay:
+        """Starts sending again what was delivered to an endpoint from `since` on, before `until`.
+
+        Raises NotFound, Conflict, StoreError.
+        """
+        started = await self.store.write(lambda tx: replay.start(tx, id, since, until, now, actor), at_end=True)
+        self._replays.look()
+        self.wake()
+        return started
 
     def rules_for(self, is_admin: bool) -> EgressRules:
         """The egress rules for callback URLs of a key with or without the scope admin."""
@@ -546,7 +563,8 @@ class Relay:
     ) -> Attempt:
         """Sends a sample event to an endpoint once, now; the message says that it is a test, and by whom.
 
-        Nothing is stored. Raises Conflict for an endpoint that is pulled.
+        The attempt is not stored, only when the first one was delivered. Raises Conflict for an endpoint that is
+        pulled.
         """
         admin.refuse_if_pulled(endpoint)
         sample = sample_event(type, now)
@@ -562,7 +580,10 @@ class Relay:
             context=replace(sample.context, page=page, test=True, tested_by=by),
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)
-        return await self.dispatcher.send_test(endpoint, event, body, now)
+        attempt = await self.dispatcher.send_test(endpoint, event, body, now)
+        if attempt.outcome == "delivered":
+            await self.store.write(lambda tx: endpoints.record_test(tx, endpoint.id, now), at_end=True)
+        return attempt
 
     def _warn_about_clock_skew(self) -> None:
         """Warns if this machine's clock differs from the store's: certificates and the log use this machine's."""

@@ -147,6 +147,7 @@ def to_attempt(completed: CompletedAttempt, decision: AttemptDecision, random_by
         delivery_id=completed.leased.delivery.id,
         number=completed.leased.delivery.attempts + 1,
         trigger=completed.leased.trigger,
+        triggered_by=completed.leased.triggered_by,
         started_at=completed.started_at,
         duration_ms=0 if completed.discard_response else completed.duration_ms,
         status_code=response.status if response else None,

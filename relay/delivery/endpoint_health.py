@@ -39,6 +39,16 @@ def update_health(
     return endpoint
 
 
+def update_after_replay(endpoint: Endpoint, decision: AttemptDecision, now: Instant) -> Endpoint:
+    """The endpoint after an attempt of a replay: neither a success nor a failure counts, but what the receiver asks
+    for does, a pause or the end of all deliveries."""
+    pauses = [pause for pause in (endpoint.paused_until, decision.pause_until) if pause is not None]
+    endpoint = replace(endpoint, paused_until=max(pauses, default=None))
+    if decision.disable is not None and endpoint.enabled:
+        endpoint = replace(endpoint, disabled_at=now, disabled_reason=decision.disable)
+    return endpoint
+
+
 def _after_success(endpoint: Endpoint, now: Instant) -> Endpoint:
     """Ends the failure streak and the breaker's pause; a pause that the receiver asked for stays."""
     if endpoint.succeeded_at is None:

@@ -17,6 +17,7 @@ from relay.model import ID_BYTES, SECOND, DeliveryStatus, Endpoint, Instant
 from relay.store import Store, Tx
 from relay.store.engine.database import random_bytes
 from relay.store.tables import digests, endpoints, events, outbox
+from relay.store.tables.replays import REPLAY
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news
 
@@ -82,7 +83,8 @@ class ResultRecorder:
     ) -> AttemptDecision:
         format, template = (endpoint.format, endpoint.template) if endpoint else ("standard", None)
         tries, jitter = completed.leased.delivery.attempts_in_run + 1, self._rng.random()
-        return retry_policy.classify_attempt(outcome, format, tries, self._rules.schedule, now, jitter, template)
+        decision = retry_policy.classify_attempt(outcome, format, tries, self._rules.schedule, now, jitter, template)
+        return retry_policy.after_replay(decision) if completed.leased.trigger == REPLAY else decision
 
     async def _drain(self) -> None:
         """Stores queued results until none is left, in batches of those that arrived meanwhile."""
@@ -171,8 +173,7 @@ class ResultRecorder:
             decision = self.classify(completed, endpoint, now)
             decisions.append((completed, decision))
             if endpoint is not None:
-                limit, jitter, since = self._rules.disable_after, self._rng.random(), self._seen_since()
-                current[endpoint.id] = endpoint_health.update_health(endpoint, decision, now, limit, jitter, since)
+                current[endpoint.id] = self._health_after(endpoint, completed, decision, now)
         scheduled = len(self._rules.schedule)
         outbox.record_results(
             tx,
@@ -197,6 +198,14 @@ class ResultRecorder:
             self._store_news(tx, self._news(decisions, health, now))
         return decisions, health
 
+    def _health_after(
+        self, endpoint: Endpoint, completed: CompletedAttempt, decision: AttemptDecision, now: Instant
+    ) -> Endpoint:
+        if completed.leased.trigger == REPLAY:
+            return endpoint_health.update_after_replay(endpoint, decision, now)
+        limit, jitter, since = self._rules.disable_after, self._rng.random(), self._seen_since()
+        return endpoint_health.update_health(endpoint, decision, now, limit, jitter, since)
+
     def _news(
         self, decisions: Sequence[Decided], health: Mapping[str, tuple[Endpoint, Endpoint]], now: Instant
     ) -> list[News | None]:
@@ -208,7 +217,8 @@ class ResultRecorder:
                 news.append(failing_endpoint_news(after, warning, now))
         for completed, decision in decisions:
             delivery = completed.leased.delivery
-            if decision.status is DeliveryStatus.FAILED and delivery.endpoint_id in health:
+            is_final = decision.status is DeliveryStatus.FAILED and completed.leased.trigger != REPLAY
+            if is_final and delivery.endpoint_id in health:
                 endpoint = health[delivery.endpoint_id][1]
                 news.append(failed_delivery_news(delivery, endpoint, decision.error or decision.outcome, now))
         return news
@@ -221,6 +231,8 @@ class ResultRecorder:
             delivery = completed.leased.delivery
             endpoint = current.get(delivery.endpoint_id)
             if decision.status is not DeliveryStatus.FAILED or endpoint is None or endpoint.fallback is None:
+                continue
+            if completed.leased.trigger == REPLAY:
                 continue
             fallback = endpoints.lock_by_id_or_name(tx, endpoint.fallback)
             if fallback is None or fallback.id == endpoint.id or fallback.is_pulled:

@@ -131,6 +131,14 @@ def classify_attempt(
     return _classify_status(outcome, retry)
 
 
+def after_replay(decision: AttemptDecision) -> AttemptDecision:
+    """The decision about an attempt of a replay: it is not tried again, unless the receiver is only busy (429)."""
+    is_busy = decision.pause_until is not None and not decision.against_health
+    if decision.status is not DeliveryStatus.PENDING or is_busy:
+        return decision
+    return replace(decision, status=DeliveryStatus.FAILED, next_attempt_at=None)
+
+
 def _delivered(response: HttpResponse) -> AttemptDecision:
     error = f"answered {response.status}; its body: {response.body_error}" if response.body_error else None
     disable = _unsubscribed("webhook-delivery: disable") if _webhook_delivery(response) == "disable" else None

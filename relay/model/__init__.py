@@ -28,6 +28,7 @@ from relay.model.job import ScenarioJob
 from relay.model.living_message import LivingMessage, MessageState
 from relay.model.quiet_hours import InvalidQuietHours, parse_quiet_hours, quiet_until
 from relay.model.registration import Registration, RegistrationStatus
+from relay.model.replay import Replay
 from relay.model.watch import Watch, WatchState
 from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc3339
 
@@ -68,6 +69,7 @@ __all__ = [
     "Registration",
     "RegistrationStatus",
     "ReplacedEvent",
+    "Replay",
     "ScenarioJob",
     "Secret",
     "Via",

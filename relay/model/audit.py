@@ -24,6 +24,8 @@ class AuditAction(StrEnum):
     REGISTRATION_WITHDRAWN = "registration.withdrawn"
     DELIVERY_RESENT = "delivery.resent"
     DELIVERIES_RESENT = "deliveries.resent"
+    REPLAY_STARTED = "replay.started"
+    REPLAY_STOPPED = "replay.stopped"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
     CALLBACK_ROTATED = "callback.rotated"
@@ -62,6 +64,11 @@ class Actor:
     """The person, as a proxy or the operating system names them."""
     address: str | None = None
     """The client's address."""
+
+    @property
+    def name(self) -> str | None:
+        """Who it is in a word: the person, else the key; None if neither is known."""
+        return self.user or self.key
 
 
 THE_CONFIGURATION = Actor(via=Via.CONFIGURATION)

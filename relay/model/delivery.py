@@ -47,6 +47,8 @@ class Delivery:
     digest_id: str | None = None
     """The delivery of the digest that it is in. `UNGATHERED` while it waits for one; its own id if it was the only one
     and is sent by itself; None if it is for no digest."""
+    status_code: int | None = None
+    """The HTTP status of the last attempt's response; None without one."""
 
     @classmethod
     def of(
@@ -99,7 +101,7 @@ class Attempt:
     delivery_id: str
     number: int
     trigger: str
-    """`schedule`, `resend` or `test`."""
+    """`schedule`, `resend`, `replay` or `test`."""
     started_at: Instant
     duration_ms: int
     status_code: int | None
@@ -109,3 +111,5 @@ class Attempt:
     error: str | None
     response: str
     """The first 4 KiB of the response body."""
+    triggered_by: str | None = None
+    """Who asked for it, by the name of the API key; None for the schedule, and if the relay has no keys."""

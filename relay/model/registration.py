@@ -35,3 +35,5 @@ class Registration:
     """Who wants the scenario: an e-mail address or a name."""
     prompt: str | None = None
     """The beginning of the prompt, if the relay created the job."""
+    request_id: str | None = None
+    """The request_id that Exec got, if the relay created the job."""

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from relay.model import MINUTE, Instant
 from relay.store import Store
 from relay.store.engine.paging import WalkPosition
-from relay.store.tables import audit, idempotency, leader_leases, pruning, sessions
+from relay.store.tables import audit, idempotency, leader_leases, pruning, replays, sessions
 
 JOBS = 50
 """Maximum number of jobs that one transaction deletes."""
@@ -89,6 +89,8 @@ class RetentionJob:
         while await self._store.write(lambda tx: idempotency.prune(tx, now - idempotency.TTL, ROWS)):
             pass
         while await self._store.write(lambda tx: pruning.delete_operator_events(tx, before, JOBS)):
+            pass
+        while await self._store.write(lambda tx: replays.prune(tx, before, ROWS)):
             pass
         expired = deleted = 0
         async for held_ids in self._walk(partial(pruning.expired_held, before=before, limit=ROWS)):

@@ -130,7 +130,8 @@ class JobCreator:
 
         def work(tx: Tx) -> RegistrationResult:
             relies = self._callbacks_arrive(tx, workspace, now) if exec_callback is None else exec_callback
-            result = register(tx, replace(registration, job_id=job.id, exec_callback=relies), now)
+            created = replace(registration, job_id=job.id, exec_callback=relies, request_id=request.request_id)
+            result = register(tx, created, now)
             store_response(tx, workspace, request.request_id, request.fields, job, now)
             seed_first_poll(tx, workspace, job, policy, now)
             return result

@@ -108,6 +108,7 @@ def _new_registration(tx: Tx, timed: TimedRequest, recipient: Subscriber) -> Reg
         owner=request.owner,
         requested_by=request.requested_by,
         prompt=request.prompt,
+        request_id=request.request_id,
     )
     return RegistrationResult(registration=registration, endpoint=endpoint, is_new=True, secret=secret)
 

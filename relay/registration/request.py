@@ -51,6 +51,8 @@ class ValidatedRegistration:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     requested_by: str | None = None
     prompt: str | None = None
+    request_id: str | None = None
+    """The request_id that Exec got, if the relay created the job."""
     exec_callback: bool = False
     trace: str | None = None
     owner: str | None = None

@@ -22,7 +22,7 @@ from relay.service import Relay
 from relay.store.engine.database import Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, watches, workspaces
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Tracer
 from relay.web.app import create_app
 from tests.conftest import Clock

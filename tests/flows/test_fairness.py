@@ -16,7 +16,7 @@ from relay.sandbox.receiver import FINE, HANG, Respond
 from relay.store.engine import schema
 from relay.store.engine.database import Tx, new_row_id
 from relay.store.tables import deliveries, endpoints, outbox
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from tests import rude
 from tests.flows.conftest import Start, World
 from tests.loopback import Behaviour, Wire, serving

@@ -17,6 +17,7 @@ from relay.store.engine.paging import Page, encode
 from relay.store.tables import (
     dashboard_queries,
     deliveries,
+    delivery_groups,
     due_deliveries,
     endpoint_statistics,
     endpoints,
@@ -26,19 +27,29 @@ from relay.store.tables import (
     registrations,
     watches,
 )
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter, HttpStatus, JobFilter, MetadataPair
 from tests.make import NOON
 
 SMALL, LARGE, EACH = 200, 4_000, 2
 DEEP = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz"))
 DEEP_JOB = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz", "default"))
+OLD_HALF = Page(20, encode(NOON - MONTH // 2, "zzz", "default"), max_scanned=50)
 TOP = Page(20)
+NARROW = Page(20, max_scanned=100)
 OF_ONE = DeliveryFilter(endpoint_id="ep_1000000001")
+DELIVERED_TO_ONE = DeliveryFilter(endpoint_id="ep_1000000001", status=DeliveryStatus.DELIVERED)
+RARE = DeliveryFilter(status=DeliveryStatus.DELIVERED, metadata=MetadataPair("customer", "acme"))
+RARE_JOB = JobFilter(
+    endpoint_id="ep_none",
+    event_type=EventType.EXPIRED,
+    http_status=HttpStatus(500, 599),
+    metadata=MetadataPair("customer", "acme"),
+)
 
 WORK: dict[str, Callable[[Tx], Any]] = {
     "jobs": lambda tx: watches.page(tx, TOP),
     "jobs, deep": lambda tx: watches.page(tx, DEEP_JOB),
-    "jobs of a rare state": lambda tx: watches.page(tx, TOP, WatchState.EXPIRED),
+    "jobs of a rare state": lambda tx: watches.page(tx, TOP, JobFilter(state=WatchState.EXPIRED)),
     "registrations, deep": lambda tx: registrations.page(tx, DEEP),
     "registrations of a rare status": lambda tx: registrations.page(tx, TOP, status=RegistrationStatus.WITHDRAWN),
     "registrations of an endpoint": lambda tx: registrations.page(tx, TOP, endpoint_id="ep_1000000001"),
@@ -47,6 +58,14 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "deliveries, deep": lambda tx: deliveries.page(tx, DEEP, DeliveryFilter()),
     "failed deliveries, deep": lambda tx: deliveries.page(tx, DEEP, DeliveryFilter(status=DeliveryStatus.FAILED)),
     "cancelled deliveries": lambda tx: deliveries.page(tx, TOP, DeliveryFilter(status=DeliveryStatus.CANCELLED)),
+    "deliveries by their metadata": lambda tx: deliveries.page(tx, NARROW, RARE),
+    "counting deliveries by their metadata": lambda tx: deliveries.count_some(tx, RARE, True, max_scanned=100),
+    "jobs by all filters": lambda tx: watches.page(tx, OLD_HALF, RARE_JOB),
+    "deliveries by event, deep": lambda tx: delivery_groups.page(tx, DEEP, 10, DeliveryFilter()),
+    "failed deliveries by event": lambda tx: delivery_groups.page(
+        tx, TOP, 10, DeliveryFilter(status=DeliveryStatus.FAILED)
+    ),
+    "delivered to an endpoint by event": lambda tx: delivery_groups.page(tx, TOP, 10, DELIVERED_TO_ONE),
     "deliveries of an endpoint": lambda tx: deliveries.page(tx, DEEP, OF_ONE),
     "names of an endpoint's jobs": lambda tx: dashboard_queries.scenario_names(tx, deliveries.page(tx, TOP, OF_ONE)[0]),
     "endpoints, deep": lambda tx: endpoints.page(tx, DEEP),

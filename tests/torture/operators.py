@@ -40,7 +40,7 @@ from relay.store.tables import (
     workspaces,
 )
 from relay.store.tables.callback_tokens import CallbackToken
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.store.tables.idempotency import StoredResponse
 from relay.store.tables.outbox import Lease
 from relay.telemetry import Telemetry

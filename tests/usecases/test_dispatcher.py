@@ -18,7 +18,7 @@ from relay.polling.poll_recorder import Reservation
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, due_deliveries, endpoints
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.store.tables.outbox import Leased
 from relay.telemetry import Telemetry
 from tests.conftest import Clock

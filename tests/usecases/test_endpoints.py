@@ -16,6 +16,7 @@ from relay.errors import NotFound, ValidationFailed
 from relay.model import DeliveryStatus, Endpoint, EventType, Secret
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import deliveries, endpoints, registrations, watches
+from relay.store.tables.filters import DeliveryFilter
 from tests.conftest import NOON
 from tests.make import OPEN_RULES, claim_due, make_endpoint, make_event
 
@@ -66,7 +67,7 @@ async def test_an_endpoint_no_longer_configured_is_deleted(store: Store) -> None
     await store.write(lambda tx: endpoints.add(tx, theirs))
     await store.write(lambda tx: enqueue(tx, make_event(), [(made, None)], NOON, 0))
     assert await sync(store) == [theirs]
-    which = deliveries.DeliveryFilter(status=DeliveryStatus.CANCELLED)
+    which = DeliveryFilter(status=DeliveryStatus.CANCELLED)
     assert await store.read(lambda tx: deliveries.count(tx, which)) == 1
 
 
@@ -129,7 +130,7 @@ async def test_an_endpoint_with_many_registrations_is_deleted_in_batches(
             return await store.write(work, at_end=at_end)
 
     def left(tx: Tx) -> int:
-        pending = deliveries.count(tx, deliveries.DeliveryFilter(status=DeliveryStatus.PENDING))
+        pending = deliveries.count(tx, DeliveryFilter(status=DeliveryStatus.PENDING))
         return pending + len(registrations.standing_at(tx, endpoint.id, 100))
 
     await standing.delete(cast(Store, Counted()), endpoint.id, NOON)

@@ -102,6 +102,7 @@ async def test_a_delivery_is_shown_with_its_attempts(api: Api) -> None:
         "digest_id": None,
         "held": False,
         "attempts": 2,
+        "http_status": 204,
         "created_at": "2024-03-01T12:00:00.000Z",
         "next_attempt_at": None,
         "ended_at": "2024-03-01T12:00:05.000Z",

@@ -35,6 +35,7 @@ GOOD = {
     "change_endpoint": {"headers": {"x-key": marked.HEADER}},
     "rotate_secret": {"secret": marked.OTHER_SIGNING},
     "resend_deliveries": {"status": "failed"},
+    "replay_endpoint": {"since": "2024-03-01T10:00:00Z"},
     "create_job": {"user_email": "a@b.example", "prompt": "p", "callback_url": "URL/4", "secret": marked.SIGNING},
     "receive_exec_callback": {"id": "j1", "status": "completed"},
 }

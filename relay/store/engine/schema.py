@@ -145,6 +145,7 @@ endpoints = Table(
     _instant("succeeded_at"),
     _instant("next_slot_at"),
     Column("outside_only", Boolean, nullable=False, server_default=false()),
+    _instant("tested_at"),
 )
 Index("endpoints_by_name", endpoints.c.name, unique=True)
 Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)
@@ -168,6 +169,7 @@ registrations = Table(
     _text("owner", nullable=True),
     _text("requested_by", nullable=True),
     _text("prompt", nullable=True),
+    _text("request_id", nullable=True),
 )
 Index(
     "registrations_once",
@@ -240,6 +242,8 @@ deliveries = Table(
     _text("trace", nullable=True),
     _text("owner", nullable=True),
     _text("digest_id", nullable=True),
+    Column("status_code", Integer),
+    _text("triggered_by", nullable=True),
 )
 Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
 Index(
@@ -283,8 +287,29 @@ attempts = Table(
     _text("outcome"),
     _text("error", nullable=True),
     _text("response"),
+    _text("triggered_by", nullable=True),
 )
 Index("attempts_of_delivery", attempts.c.delivery_id, attempts.c.number)
+
+replays = Table(
+    "replays",
+    metadata,
+    _text("id", primary_key=True),
+    _text("endpoint_id"),
+    _text("triggered_by", nullable=True),
+    _instant("since", nullable=False),
+    _instant("until", nullable=False),
+    _instant("created_at", nullable=False),
+    _instant("walked_at"),
+    _text("walked_id", nullable=True),
+    _count("sent"),
+    _instant("ended_at"),
+    _text("reason", nullable=True),
+)
+"""What was delivered to an endpoint in a stretch of time, sent again: how far each replay is."""
+_active = replays.c.ended_at.is_(None)
+Index("replays_active", replays.c.created_at, sqlite_where=_active, postgresql_where=_active)
+Index("replays_of_endpoint", replays.c.endpoint_id, replays.c.created_at)
 
 living_messages = Table(
     "living_messages",
@@ -415,6 +440,7 @@ __all__ = [
     "metadata",
     "polls",
     "registrations",
+    "replays",
     "sending",
     "sessions",
     "store_compatibility",

@@ -80,7 +80,7 @@ def mean_polls_per_job(tx: Tx, workspace: str) -> float | None:
 
 def search_jobs(tx: Tx, text: str, limit: int, among: int = _RECENT) -> list[Watch]:
     """The job with the id `text`, and newest jobs whose id starts with it, or whose scenario's name, metadata,
-    requester or prompt contains it. Newest first."""
+    requester or prompt contains it, or that were created with it as the request_id. Newest first."""
     named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
     recent = named.order_by(watches.c.created_at.desc()).limit(among).subquery()
     begins = recent.c.job_id.startswith(text, autoescape=True)
@@ -102,14 +102,17 @@ def search_jobs(tx: Tx, text: str, limit: int, among: int = _RECENT) -> list[Wat
 
 
 def _registered_with(text: str, among: int) -> Select[tuple[str, str]]:
-    """Jobs among whose newest registrations one has `text` in its metadata, its requester or its prompt."""
-    columns = [registrations.c[name] for name in ("workspace", "job_id", "metadata", "requested_by", "prompt")]
+    """Jobs among whose newest registrations one has `text` in its metadata, its requester or its prompt, or as its
+    request_id."""
+    names = ("workspace", "job_id", "metadata", "requested_by", "prompt", "request_id")
+    columns = [registrations.c[name] for name in names]
     recent = select(*columns).order_by(registrations.c.created_at.desc()).limit(among).subquery()
     as_json = json.dumps(text, ensure_ascii=False)[1:-1].lower()
     contains = [
         func.lower(recent.c.metadata).contains(as_json, autoescape=True),
         func.lower(recent.c.requested_by).contains(text.lower(), autoescape=True),
         func.lower(recent.c.prompt).contains(text.lower(), autoescape=True),
+        recent.c.request_id == text,
     ]
     return select(recent.c.workspace, recent.c.job_id).where(or_(*contains)).distinct()
 
@@ -157,6 +160,7 @@ def search_endpoints(tx: Tx, text: str, limit: int, among: int = _RECENT) -> Seq
 
 
 def change_token(tx: Tx) -> str:
-    """A text that changes with every registration, poll, enqueued delivery and attempt."""
-    newest = (polls.c.id, attempts.c.id, watches.c.created_at, registrations.c.created_at, deliveries.c.created_at)
+    """A text that changes with every registration, endpoint, poll, enqueued delivery and attempt."""
+    created = (table.c.created_at for table in (watches, registrations, deliveries, endpoints))
+    newest = (polls.c.id, attempts.c.id, *created)
     return "-".join(str(tx.execute(select(func.max(column))).scalar()) for column in newest)

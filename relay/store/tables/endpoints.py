@@ -203,6 +203,23 @@ def all_standing(tx: Tx) -> Sequence[Endpoint]:
     return [_endpoint(tx, row) for row in tx.execute(_STANDING)]
 
 
+def standing_names(tx: Tx, limit: int) -> Sequence[str]:
+    """The names of standing endpoints, in order, `limit` at most."""
+    is_named = (endpoints.c.kind == EndpointKind.STANDING.value, endpoints.c.name.is_not(None))
+    query = select(endpoints.c.name).where(*is_named).order_by(endpoints.c.name).limit(limit)
+    return [str(name) for name in tx.execute(query).scalars()]
+
+
+def record_test(tx: Tx, id: str, now: Instant) -> None:
+    """Records when the first test event was delivered to the endpoint; of one that is not saved nothing is."""
+    tx.execute(update(endpoints).where(endpoints.c.id == id, endpoints.c.tested_at.is_(None)), {"tested_at": now})
+
+
+def any_tested(tx: Tx) -> bool:
+    """Whether a test event was delivered to an endpoint. Reads all endpoints if there is none."""
+    return tx.execute(select(endpoints.c.id).where(endpoints.c.tested_at.is_not(None)).limit(1)).first() is not None
+
+
 def any_standing(tx: Tx) -> bool:
     """Whether there is a standing endpoint that is not disabled and gets events of jobs."""
     query = select(endpoints.c.id).where(

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
+    Integer,
     Row,
     Text,
     and_,
@@ -55,7 +56,7 @@ _LEASE = (
     update(deliveries)
     .where(deliveries.c.id.in_(_LEASABLE.with_for_update(skip_locked=True)))
     .values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))  # rule: lease-expires
-    .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger)
+    .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger, deliveries.c.triggered_by)
 )
 _RECORD_RESULT = (
     update(deliveries)
@@ -71,6 +72,7 @@ _RECORD_RESULT = (
         next_attempt_at=bindparam("new_next_attempt_at"),  # rule: ended-is-not-due
         ended_at=bindparam("new_ended_at"),
         reason=bindparam("new_reason"),
+        status_code=bindparam("new_status_code", type_=Integer),
         attempts=case((deliveries.c.attempts < bindparam("number"), bindparam("number")), else_=deliveries.c.attempts),
         leased_by=None,
     )
@@ -95,6 +97,7 @@ class LeasedDelivery:
     host: str
     trigger: str
     lease: Lease
+    triggered_by: str | None = None
 
 
 Leased = tuple[LeasedDelivery, Endpoint]
@@ -201,7 +204,16 @@ def lease(tx: Tx, ids: Sequence[str], now: Instant, lease: Lease) -> list[Leased
     if not ids:
         return []
     rows = tx.execute(_LEASE, {"ids": ids, "now": now, "until": lease.until, "token": lease.token})
-    return [LeasedDelivery(delivery=delivery_of(row), host=row.host, trigger=row.trigger, lease=lease) for row in rows]
+    return [
+        LeasedDelivery(
+            delivery=delivery_of(row),
+            host=row.host,
+            trigger=row.trigger,
+            lease=lease,
+            triggered_by=row.triggered_by,
+        )
+        for row in rows
+    ]
 
 
 def record_results(tx: Tx, updates: Sequence[DeliveryUpdate]) -> None:
@@ -224,6 +236,7 @@ def record_results(tx: Tx, updates: Sequence[DeliveryUpdate]) -> None:
                 "new_ended_at": item.ended_at,
                 "new_reason": item.reason,
                 "number": item.attempt.number,
+                "new_status_code": item.attempt.status_code,
             }
             for item in updates
         ],

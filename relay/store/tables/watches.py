@@ -28,6 +28,7 @@ from relay.model.watch import HELD_REASON
 from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import registrations, watches, workspaces
+from relay.store.tables.filters import JobFilter
 
 _BY_KEY = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
 _DUE = and_(
@@ -342,16 +343,10 @@ def matches_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement
     )
 
 
-def page(
-    tx: Tx, page: paging.Page, state: WatchState | None = None, workspace: str | None = None
-) -> tuple[list[Watch], str | None]:
-    """One page of watches, newest first, and the cursor of the next."""
-    query = select(watches)
-    if state is not None:
-        query = query.where(watches.c.state == state.value)
-    if workspace is not None:
-        query = query.where(watches.c.workspace == workspace)
+def page(tx: Tx, page: paging.Page, job_filter: JobFilter | None = None) -> tuple[list[Watch], str | None]:
+    """One page of watches, newest first, and the cursor of the next (`paging.read_page`)."""
+    job_filter = job_filter or JobFilter()
     order = (watches.c.created_at, watches.c.job_id, watches.c.workspace)
-    rows = tx.execute(paging.apply_page(query, order, page)).all()
-    page_rows, cursor = paging.split_page(rows, page, order)
-    return [_watch(row) for row in page_rows], cursor
+    query = select(watches).where(*job_filter.indexed)
+    rows, cursor = paging.read_page(tx, query, order, page, job_filter.unindexed)
+    return [_watch(row) for row in rows], cursor

@@ -19,7 +19,7 @@ from relay.web.schemas import presenters
 from relay.web.schemas.create_job import CreateJobRequest
 from relay.web.schemas.responses import RegistrationResponse, ResponseModel
 
-_PLACEHOLDER_JOB_ID = "later"
+PLACEHOLDER_JOB_ID = "later"
 """Stands for the job's id while the rest of the request is validated, before anything is created."""
 
 
@@ -51,14 +51,14 @@ async def create_job(call: RequestContext, body: CreateJobRequest) -> Response:
     derived = _request_id_of_key(call)
     new_id = job_creation.new_request_id(call.now, call.relay.store.random_bytes(ID_BYTES))
     request_id = body.request_id or derived or new_id
-    validated = validate_registration(call, body, _PLACEHOLDER_JOB_ID, False)
+    validated = validate_registration(call, body, PLACEHOLDER_JOB_ID, False)
     if body.exec_callback and call.relay.config.server.public_url is None:
         text = "Exec can't call back: set server.public_url in the relay's configuration, or leave this out"
         raise ValidationFailed("no_public_url", text, "exec_callback")
     request = ExecJobRequest(request_id, body.for_exec(request_id))
     outcome = await call.relay.create_job(validated, request, body.exec_callback, call.request_id)
     if not isinstance(outcome, CreatedJob):
-        raise _refusal(outcome, call.relay.clock(), _named(request_id, request_id == body.request_id))
+        raise refusal_of(outcome, call.relay.clock(), _named(request_id, request_id == body.request_id))
     standing = await call.relay.store.read(lambda tx: standing_endpoints(tx, [outcome.result]))
     response = CreatedResponse(
         job=outcome.job.raw(),
@@ -84,7 +84,7 @@ def _named(request_id: str, is_given: bool) -> str:
     return "the same request_id" if is_given else f'"request_id": "{request_id}"'
 
 
-def _refusal(
+def refusal_of(
     outcome: Throttled | NotRegistered | JobRejected | JobCreationUnknown, now: Instant, request_id: str
 ) -> RequestError:
     """The error for a job that was not created, or not registered; it says whether to repeat the call."""

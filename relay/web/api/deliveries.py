@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from starlette.responses import Response
 
-from relay.delivery import resend_matching
-from relay.errors import Conflict, NotFound
+from relay.delivery import count_matching, resend_matching
+from relay.errors import Conflict, NotFound, ValidationFailed
 from relay.model import AuditAction, Delivery, DeliveryStatus, Endpoint
 from relay.store import Tx
 from relay.store.tables import audit, deliveries, endpoints
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.web.core import path_params
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas import presenters
@@ -20,7 +20,11 @@ from relay.web.schemas.responses import DeliveryDetail, DeliveryList, DeliveryRe
 
 @api_route("GET", "/v1/deliveries", scope="read", tag="deliveries", answers={200: DeliveryList}, refusals=(400,))
 async def list_deliveries(call: RequestContext, query: DeliveriesQuery) -> Response:
-    """List deliveries, newest first."""
+    """List deliveries, newest first.
+
+    No page takes long: with `event_type`, `workspace`, `http_status` or `metadata` a page reads the next 5,000
+    deliveries at most, so it may have fewer rows than `limit`, or none. Go on until `next_cursor` is null.
+    """
 
     def work(tx: Tx) -> DeliveryList:
         rows, cursor = deliveries.page(tx, query.page, _filter(tx, query, query.status))
@@ -61,7 +65,7 @@ async def resend_delivery(call: RequestContext, id: str) -> Response:
     def work(tx: Tx) -> DeliveryResponse:
         delivery, related = _find(tx, id)
         _require_enabled_endpoint(related.get(delivery.endpoint_id))
-        if deliveries.resend_or_retry_now(tx, id, call.now):
+        if deliveries.resend_or_retry_now(tx, id, call.now, call.actor.name):
             audit.add(tx, call.actor, AuditAction.DELIVERY_RESENT, call.now, id, job_id=delivery.job_id)
         return presenters.delivery(deliveries.get(tx, id) or delivery, related, call.caller.is_admin)
 
@@ -79,28 +83,24 @@ async def resend_delivery(call: RequestContext, id: str) -> Response:
     refusals=(400,),
 )
 async def resend_deliveries(call: RequestContext, body: ResendRequest) -> Response:
-    """Send all failed deliveries of a filter again.
+    """Send all failed deliveries of a filter again, or those with the `ids`.
 
     For use after an outage. `dry_run` only counts them (200). They are spread over time, so that new deliveries do not
     wait for them; deliveries of disabled endpoints are skipped. For very many, repeat the request with `limit` and
     `ended_by` (the `as_of` of the first response) until `remaining` is 0: deliveries that fail again in the meantime
     are not included. A request that was interrupted continues if it is repeated.
     """
-    as_of = call.now if body.ended_by is None else body.ended_by
-
-    def count(tx: Tx) -> tuple[DeliveryFilter, int, int]:
-        delivery_filter = replace(_filter(tx, body, DeliveryStatus(body.status)), ended_before=as_of)
-        ready = deliveries.count(tx, delivery_filter, sendable=True)
-        return delivery_filter, ready, deliveries.count(tx, delivery_filter) - ready
-
-    delivery_filter, ready, skipped = await call.relay.store.read(count)
-    number_resent = (
-        0
-        if body.dry_run
-        else await resend_matching(
-            call.relay.store, delivery_filter, min(ready, body.limit or ready), call.now, call.relay.wake, call.actor
-        )
-    )
+    if body.status is None and body.ids is None:
+        raise ValidationFailed("missing_field", "status is missing; give failed or delivered, or ids", "status")
+    as_of, store = call.now if body.ended_by is None else body.ended_by, call.relay.store
+    status = None if body.status is None else DeliveryStatus(body.status)
+    selected = replace(await store.read(lambda tx: _filter(tx, body, status)), ended_before=as_of)
+    ready = await count_matching(store, selected, sendable=True)
+    skipped = await count_matching(store, selected) - ready
+    number_resent = 0
+    if not body.dry_run:
+        limit = min(ready, body.limit or ready)
+        number_resent = await resend_matching(store, selected, limit, call.now, call.relay.wake, call.actor)
     answer = ResendResponse(
         count=ready if body.dry_run else number_resent,
         remaining=0 if body.dry_run else max(0, ready - number_resent),
@@ -121,7 +121,12 @@ def _filter(tx: Tx, query: DeliveriesQuery | ResendRequest, status: DeliveryStat
         endpoint_id=path_params.endpoint_id(tx, query.endpoint),
         since=query.since,
         until=query.until,
+        event_type=query.event_type,
+        workspace=query.workspace,
+        http_status=query.http_status,
+        metadata=query.metadata,
         digest_id=query.digest if isinstance(query, DeliveriesQuery) else None,
+        ids=None if isinstance(query, DeliveriesQuery) or query.ids is None else tuple(query.ids),
     )
 
 

@@ -2,22 +2,41 @@
 
 from starlette.responses import Response
 
+from relay.delivery import count_matching, replay
 from relay.endpoints import EndpointPatch, spec
 from relay.endpoints import admin as standing
 from relay.errors import NotFound, ValidationFailed
-from relay.model import DAY, AuditAction, Endpoint, EventType, Instant
+from relay.model import DAY, AuditAction, DeliveryStatus, Endpoint, EventType, Instant
 from relay.signing import standard_webhooks
 from relay.store import Tx
-from relay.store.tables import audit, endpoint_statistics, endpoints
+from relay.store.tables import audit, endpoint_statistics, endpoints, replays
+from relay.store.tables.filters import DeliveryFilter
 from relay.web.core import idempotency, path_params
 from relay.web.core.idempotency import StoredResult
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas import presenters
 from relay.web.schemas.queries import EndpointsQuery
-from relay.web.schemas.requests import EndpointChange, EndpointRequest, EndpointTestRequest, RotateRequest
-from relay.web.schemas.responses import AttemptCounts, AttemptResponse, EndpointList, EndpointResponse, PublicKeys
+from relay.web.schemas.requests import (
+    EndpointChange,
+    EndpointRequest,
+    EndpointTestRequest,
+    ReplayRequest,
+    RotateRequest,
+)
+from relay.web.schemas.responses import (
+    AttemptCounts,
+    AttemptResponse,
+    EndpointList,
+    EndpointResponse,
+    PublicKeys,
+    ReplayList,
+    ReplayPreview,
+    ReplayResponse,
+)
 
 _TAG = "endpoints"
+MAX_REPLAYS = 50
+"""Replays of an endpoint that a list shows."""
 
 
 @api_route(
@@ -201,6 +220,62 @@ async def disable_endpoint(call: RequestContext, id: str) -> Response:
     return json_response(200, presenters.endpoint(disabled))
 
 
+@api_route(
+    "POST",
+    "/v1/endpoints/{id}/replay",
+    scope="admin",
+    tag=_TAG,
+    answers={202: ReplayResponse, 200: ReplayPreview},
+    refusals=(400, 404, 409),
+)
+async def replay_endpoint(call: RequestContext, body: ReplayRequest, id: str) -> Response:
+    """Send again what was delivered to an endpoint.
+
+    For a receiver that lost data: everything that it accepted from `since` on, oldest first. `dry_run` only counts it
+    (200). New deliveries to the endpoint go first. Each keeps its webhook-id, so a receiver that keeps ids may ignore
+    it; timestamp and signature are new, by today's secret. Each is one attempt, without effect on the endpoint's
+    health; one that fails is `failed` and can be resent.
+    """
+    endpoint_id, until = path_params.parse_id(id, "endpoint"), call.now if body.until is None else body.until
+    if not body.dry_run:
+        started = await call.relay.replay_endpoint(endpoint_id, body.since, until, call.now, call.actor)
+        return json_response(202, presenters.replay(started))
+    await call.relay.store.read(lambda tx: _get(tx, endpoint_id))
+    selected = DeliveryFilter(
+        endpoint_id=endpoint_id, status=DeliveryStatus.DELIVERED, ended_since=body.since, ended_before=until - 1
+    )
+    count = await count_matching(call.relay.store, selected, sendable=True)
+    return json_response(200, ReplayPreview(count=count))
+
+
+@api_route("GET", "/v1/endpoints/{id}/replays", scope="read", tag=_TAG, answers={200: ReplayList}, refusals=(404,))
+async def list_replays(call: RequestContext, id: str) -> Response:
+    """List the replays of an endpoint, the newest 50 first."""
+
+    def work(tx: Tx) -> ReplayList:
+        endpoint = _get(tx, id)
+        return ReplayList(data=[presenters.replay(row) for row in replays.of_endpoint(tx, endpoint.id, MAX_REPLAYS)])
+
+    return json_response(200, await call.relay.store.read(work))
+
+
+@api_route(
+    "POST", "/v1/endpoints/{id}/stop-replay", scope="admin", tag=_TAG, answers={200: ReplayList}, refusals=(404,)
+)
+async def stop_replay(call: RequestContext, id: str) -> Response:
+    """Stop the replay of an endpoint.
+
+    The few deliveries that it has made due are still sent. Without a replay nothing happens.
+    """
+
+    def work(tx: Tx) -> ReplayList:
+        endpoint = _get(tx, id)
+        replay.stop(tx, endpoint.id, call.now, call.actor)
+        return ReplayList(data=[presenters.replay(row) for row in replays.of_endpoint(tx, endpoint.id, MAX_REPLAYS)])
+
+    return json_response(200, await call.relay.store.write(work))
+
+
 @api_route("GET", "/v1/endpoints/{id}/public-keys", scope=None, tag=_TAG, answers={200: PublicKeys}, refusals=(404,))
 async def list_public_keys(call: RequestContext, id: str) -> Response:
     """Return the public keys of an endpoint.
@@ -224,6 +299,9 @@ OPERATIONS = (
     rotate_secret,
     enable_endpoint,
     disable_endpoint,
+    replay_endpoint,
+    list_replays,
+    stop_replay,
     list_public_keys,
 )
 

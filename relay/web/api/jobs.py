@@ -46,11 +46,16 @@ class JobDetail(JobResponse):
 
 @api_route("GET", "/v1/jobs", scope="read", tag="jobs", answers={200: JobList}, refusals=(400,))
 async def list_jobs(call: RequestContext, query: JobsQuery) -> Response:
-    """List jobs, newest first."""
-    workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)
+    """List jobs, newest first.
+
+    No page takes long: with `workspace`, `event_type`, `endpoint`, `http_status` or `metadata` a page reads the next
+    5,000 jobs at most, so it may have fewer rows than `limit`, or none. Go on until `next_cursor` is null.
+    """
+    path_params.workspace_from_query(query.workspace, call.relay.clients)
 
     def work(tx: Tx) -> JobList:
-        rows, cursor = watches.page(tx, query.page, query.state, workspace)
+        endpoint_id = path_params.endpoint_id(tx, query.endpoint)
+        rows, cursor = watches.page(tx, query.page, query.job_filter(endpoint_id))
         return JobList(data=[presenters.job(watch) for watch in rows], next_cursor=cursor)
 
     return json_response(200, await call.relay.store.read(work))

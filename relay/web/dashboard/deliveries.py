@@ -2,30 +2,35 @@
 
 import json
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.responses import Response
 
-from relay.delivery import digest, resend_matching
+from relay.delivery import count_matching, digest, resend_matching
 from relay.delivery.attempt import USER_AGENT
-from relay.errors import NotFound, RelayError
+from relay.errors import NotFound, RelayError, ValidationFailed
 from relay.model import Attempt, AuditAction, Delivery, DeliveryStatus, Endpoint
 from relay.signing import standard_webhooks
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import audit, deliveries, digests, events
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables import audit, deliveries, delivery_groups, digests, endpoints, events
+from relay.store.tables.filters import DeliveryFilter
 from relay.verify import verify
 from relay.web.core import path_params
-from relay.web.dashboard import template_filters
+from relay.web.dashboard import list_filters, template_filters
 from relay.web.dashboard.delivery_rows import delivery_rows
-from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render
+from relay.web.dashboard.event_rows import event_rows
+from relay.web.dashboard.list_filters import ListFilters
+from relay.web.dashboard.page import PageRequest, draw_message, redirect_with_notice, render
 
-PER_PAGE = 50
+PER_PAGE = 60
+"""Deliveries of a page, before those are added that belong to the same events."""
+EVENTS_PER_PAGE = 40
 MAX_COUNT = 1_000
-"""Failed deliveries that a page counts at most."""
+"""Deliveries to resend that a page counts at most."""
+_RESENDABLE = (DeliveryStatus.FAILED, DeliveryStatus.DELIVERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +46,68 @@ class ReconstructedRequest:
 
 
 async def list_deliveries(page: PageRequest) -> Response:
-    """Deliveries, newest first."""
-    status = parse_enum(DeliveryStatus, page.query("status"), "status")
-    job_id, endpoint = page.query("job_id"), page.query("endpoint")
+    """Deliveries by event, newest first."""
+    filters = _filters(page, page.request.query_params)
+    if (url := list_filters.absolute_url(filters, page.request.query_params)) is not None:
+        return redirect_with_notice(page, url)
     window = paging.Page(PER_PAGE, page.query("cursor"))
 
-    def read(tx: Tx) -> dict[str, Any]:
-        filter = DeliveryFilter(status=status, job_id=job_id, endpoint_id=path_params.endpoint_id(tx, endpoint))
-        rows, cursor = deliveries.page(tx, window, filter)
-        is_failed_list = status is DeliveryStatus.FAILED
-        count = deliveries.count(tx, filter, sendable=True, limit=MAX_COUNT) if is_failed_list else 0
-        return {"deliveries": delivery_rows(tx, rows, page.now), "cursor": cursor, "resendable": count}
+    def read(tx: Tx) -> tuple[DeliveryFilter, dict[str, Any]]:
+        selected = filters.of_deliveries(tx)
+        groups, cursor = delivery_groups.page(tx, window, EVENTS_PER_PAGE, selected)
+        names = endpoints.standing_names(tx, list_filters.MAX_NAMES)
+        return selected, {"events": event_rows(tx, groups, page.now), "cursor": cursor, "endpoint_names": names}
 
-    values = await page.relay.store.read(read)
-    choices: dict[str, Any] = {"status": status, "job_id": job_id, "endpoint": endpoint}
+    selected, values = await page.relay.store.read(read)
+    may_resend = filters.status in _RESENDABLE and page.user.has_scope("admin")
+    count = await count_matching(page.relay.store, selected, sendable=True, limit=MAX_COUNT) if may_resend else 0
     statuses = [(status.value, status.value) for status in DeliveryStatus]
-    return render(page, "deliveries.html", statuses=statuses, max_count=MAX_COUNT, **choices, **values)
+    common = list_filters.page_values(page, filters)
+    return render(page, "deliveries.html", statuses=statuses, resendable=count, max_count=MAX_COUNT, **common, **values)
 
 
-async def resend_all(page: PageRequest, form: Mapping[str, str]) -> Response:
-    """Resends the failed deliveries of the list that the form was on, up to those that failed before it was sent."""
-    job_id, endpoint = form.get("job_id") or None, form.get("endpoint") or None
+async def resend_some(page: PageRequest, form: Mapping[str, str]) -> Response:
+    """Resends the deliveries that are ticked, or all that match the filters of the list that the form was on.
 
-    def read(tx: Tx) -> tuple[DeliveryFilter, int]:
-        id = path_params.endpoint_id(tx, endpoint)
-        filter = DeliveryFilter(status=DeliveryStatus.FAILED, job_id=job_id, endpoint_id=id, ended_before=page.now)
-        return filter, deliveries.count(tx, filter, sendable=True)
+    All means up to those that ended before it was sent.
+    """
+    filters = _filters(page, form)
+    if form.get("action") == "selected":
+        ids = tuple(name for name in form if name.startswith("dlv_"))
+        parameters = filters.parameters
+        if not ids:
+            return redirect_with_notice(
+                page, template_filters.url_with_query("/deliveries", **parameters), "none-selected"
+            )
+        await _resend_selected(page, ids)
+        url = template_filters.url_with_query("/deliveries", **parameters | {"status": ""})
+        return redirect_with_notice(page, url, "selected-resent")
+    if filters.status not in _RESENDABLE:
+        raise ValidationFailed("invalid_status", "choose failed or delivered deliveries to resend all", "status")
+    store = page.relay.store
+    selected = replace(await store.read(filters.of_deliveries), ended_before=page.now)
+    count = await count_matching(store, selected, sendable=True)
+    await resend_matching(store, selected, count, page.now, page.relay.wake, page.actor)
+    url = template_filters.url_with_query("/deliveries", **filters.parameters | {"status": "pending"})
+    return redirect_with_notice(page, url, "all-resent")
 
-    filter, count = await page.relay.store.read(read)
-    await resend_matching(page.relay.store, filter, count, page.now, page.relay.wake, page.actor)
-    filters = {"status": DeliveryStatus.PENDING.value, "job_id": job_id or "", "endpoint": endpoint or ""}
-    return redirect_with_notice(page, template_filters.url_with_query("/deliveries", **filters), "all-resent")
+
+async def _resend_selected(page: PageRequest, ids: tuple[str, ...]) -> None:
+    """Resends those that ended, and makes those that wait for an attempt due now."""
+    store = page.relay.store
+
+    def retry(tx: Tx) -> None:
+        for id in ids:
+            if deliveries.retry_now(tx, id, page.now, page.actor.name):
+                audit.add(tx, page.actor, AuditAction.DELIVERY_RESENT, page.now, id)
+
+    await resend_matching(store, DeliveryFilter(ids=ids), len(ids), page.now, page.relay.wake, page.actor)
+    await store.write(retry, at_end=True)
+    page.relay.wake()
+
+
+def _filters(page: PageRequest, fields: Mapping[str, str]) -> ListFilters:
+    return list_filters.parse(list_filters.DELIVERIES, fields, page.zone)
 
 
 async def show_delivery(page: PageRequest, id: str) -> Response:
@@ -97,7 +133,19 @@ async def show_delivery(page: PageRequest, id: str) -> Response:
         }
 
     values = await page.relay.store.read(read)
-    return render(page, "delivery.html", body=_pretty(values["delivery"].body), **values)
+    delivery, endpoint = values["delivery"], values["endpoint"]
+    picture = draw_message(page, endpoint.format, delivery.body) if endpoint else None
+    compared = _compared(page, values["attempts"])
+    return render(page, "delivery.html", body=_pretty(delivery.body), picture=picture, compared=compared, **values)
+
+
+def _compared(page: PageRequest, attempts: Sequence[Attempt]) -> tuple[Attempt, Attempt] | None:
+    """The two attempts that the URL names, or the last two; None if there is only one."""
+    by_number = {str(attempt.number): attempt for attempt in attempts}
+    if len(by_number) < 2:
+        return None
+    before, last = list(by_number.values())[-2:]
+    return by_number.get(page.query("first") or "", before), by_number.get(page.query("second") or "", last)
 
 
 async def resend(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
@@ -105,7 +153,7 @@ async def resend(page: PageRequest, id: str, form: Mapping[str, str]) -> Respons
     delivery_id = path_params.parse_id(id, "delivery")
 
     def write(tx: Tx) -> bool:
-        if resent := deliveries.resend_or_retry_now(tx, delivery_id, page.now):
+        if resent := deliveries.resend_or_retry_now(tx, delivery_id, page.now, page.actor.name):
             audit.add(tx, page.actor, AuditAction.DELIVERY_RESENT, page.now, delivery_id)
         return resent
 

@@ -27,8 +27,8 @@ from relay.model import (
 from relay.signing import standard_webhooks
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import audit, deliveries, endpoint_statistics, endpoints, living_messages
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables import audit, deliveries, endpoint_statistics, endpoints, living_messages, replays
+from relay.store.tables.filters import DeliveryFilter
 from relay.web.core import path_params
 from relay.web.dashboard.delivery_rows import delivery_rows
 from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render
@@ -36,6 +36,7 @@ from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_noti
 PER_PAGE = 50
 RECENT = 10
 MAX_FAILURES = 5
+MAX_REPLAYS = 5
 RECENT_MARKS = 40
 """Deliveries whose outcomes are drawn, one mark each."""
 
@@ -81,13 +82,14 @@ async def show_endpoint(page: PageRequest, id: str, **results: Any) -> Response:
             "held": deliveries.count(tx, pending),
             "open_messages": living_messages.count_open(tx, endpoint_id),
             "statistics": endpoint_statistics.attempt_statistics(tx, endpoint_id, page.now, [DAY, 7 * DAY]),
+            "replays": replays.of_endpoint(tx, endpoint_id, MAX_REPLAYS),
             "failures": endpoint_statistics.last_failures(tx, endpoint_id, MAX_FAILURES),
         }
 
     values = await page.relay.store.read(read)
     endpoint: Endpoint = values["endpoint"]
     values |= preview(endpoint, page.query("format") or endpoint.format, page.query("event"), page)
-    values |= {"attempt": None, "secret": None, "public_key": None, "created": False} | results
+    values |= {"attempt": None, "secret": None, "public_key": None, "created": False} | {"replay_since": None} | results
     config = page.relay.config
     values |= {
         "disables_at": (endpoint.failing_since or page.now) + config.delivery.disable_after,

@@ -8,30 +8,33 @@ from relay.model import RegistrationStatus, WatchState
 from relay.polling.event_context import context_of
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import deliveries, events, watches
+from relay.store.tables import deliveries, endpoints, events, watches
 from relay.store.tables.job_history import load_job_history
 from relay.web.core import path_params
-from relay.web.dashboard import job_timeline
+from relay.web.dashboard import job_timeline, list_filters
 from relay.web.dashboard.delivery_rows import delivery_rows
 from relay.web.dashboard.job_rows import job_rows
-from relay.web.dashboard.page import PageRequest, parse_enum, render
+from relay.web.dashboard.page import PageRequest, redirect_with_notice, render
 
 PER_PAGE = 50
 
 
 async def list_jobs(page: PageRequest) -> Response:
     """Jobs, newest first."""
-    state, workspace = parse_enum(WatchState, page.query("state"), "state"), page.query("workspace")
+    query = page.request.query_params
+    filters = list_filters.parse(list_filters.JOBS, query, page.zone)
+    if (url := list_filters.absolute_url(filters, query)) is not None:
+        return redirect_with_notice(page, url)
     window = paging.Page(PER_PAGE, page.query("cursor"))
 
     def read(tx: Tx) -> dict[str, Any]:
-        rows, cursor = watches.page(tx, window, state, workspace)
-        return {"jobs": job_rows(page.relay, tx, rows, page.now), "cursor": cursor}
+        rows, cursor = watches.page(tx, window, filters.of_jobs(tx))
+        names = endpoints.standing_names(tx, list_filters.MAX_NAMES)
+        return {"jobs": job_rows(page.relay, tx, rows, page.now), "cursor": cursor, "endpoint_names": names}
 
-    names = [(name, name) for name in page.relay.clients]
     states = [(state.value, state.value.replace("_", " ")) for state in WatchState]
     values = await page.relay.store.read(read)
-    return render(page, "jobs.html", state=state, workspace=workspace, states=states, names=names, **values)
+    return render(page, "jobs.html", states=states, **list_filters.page_values(page, filters), **values)
 
 
 async def show_job(page: PageRequest, workspace: str, job_id: str) -> Response:

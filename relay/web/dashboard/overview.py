@@ -14,18 +14,22 @@ from relay.polling.workspace_status import COUNTED
 from relay.service import Relay
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import dashboard_queries, deliveries, endpoint_statistics, watches, workspaces
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables import dashboard_queries, deliveries, delivery_groups, endpoint_statistics, watches, workspaces
+from relay.store.tables.filters import JobFilter
 from relay.web.dashboard import charts
 from relay.web.dashboard.charts import Bars, Gauge
-from relay.web.dashboard.delivery_rows import delivery_rows
+from relay.web.dashboard.event_rows import event_rows
+from relay.web.dashboard.first_steps import first_steps
 from relay.web.dashboard.job_rows import job_rows
 from relay.web.dashboard.page import PageRequest, render
 from relay.web.dashboard.template_filters import pluralize
 
 MAX_JOBS = 12
 MAX_ENDPOINTS = 8
-MAX_DELIVERIES = 8
+MAX_EVENTS = 8
+"""Latest events whose deliveries are shown."""
+MAX_DELIVERIES = 100
+"""Deliveries among which these events are looked for."""
 MAX_DELAYS = 5_000
 
 
@@ -49,23 +53,27 @@ async def overview(page: PageRequest) -> Response:
     now, relay = page.now, page.relay
 
     def read(tx: Tx) -> dict[str, Any]:
+        budgets = [_budget_panel(relay, tx, name, now) for name in relay.clients]
         hours = dashboard_queries.by_hour(tx, now - DAY + 60 * MINUTE, now + 1)
         delays = dashboard_queries.delays(tx, now - DAY, MAX_DELAYS)
-        active, _ = watches.page(tx, paging.Page(MAX_JOBS), WatchState.ACTIVE)
-        latest, _ = deliveries.page(tx, paging.Page(MAX_DELIVERIES), DeliveryFilter())
+        is_key_tried = any(budget.is_key_tried for budget in budgets)
+        active, _ = watches.page(tx, paging.Page(MAX_JOBS), JobFilter(state=WatchState.ACTIVE))
+        latest = delivery_groups.latest(tx, MAX_EVENTS, MAX_DELIVERIES)
+        has_jobs = bool(active) or bool(watches.page(tx, paging.Page(1))[0])
         return {
+            "steps": first_steps(tx, is_key_tried=is_key_tried, has_jobs=has_jobs),
             "active_jobs": job_rows(relay, tx, active, now),
             "active": sum(count_watched_jobs(tx, name) for name in relay.clients),
-            "has_jobs": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
+            "has_jobs": has_jobs,
             "hours": charts.deliveries_per_hour(hours),
-            "latest": delivery_rows(tx, latest, now),
+            "latest": event_rows(tx, latest, now),
             "delivered": sum(hour.delivered for hour in hours),
             "failed": sum(hour.failed for hour in hours),
             "pending": deliveries.pending(tx, COUNTED),
             "delays": charts.histogram(delays),
             "median": charts.quantile(delays, 0.5),
             "p95": charts.quantile(delays, 0.95),
-            "budgets": [_budget_panel(relay, tx, name, now) for name in relay.clients],
+            "budgets": budgets,
             "attention": endpoint_statistics.needing_attention(tx, now, MAX_ENDPOINTS),
         }
 

@@ -1,13 +1,17 @@
 """What every page shares: the logged-in user, the frame, errors as pages, and form fields."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.exceptions import UndefinedError
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -39,8 +43,23 @@ HEADERS = {
     # With no-referrer browsers send forms with `Origin: null`, like a form of another site.
     "referrer-policy": "same-origin",
 }
-MAX_FIELDS = 50
-"""Fields of a form."""
+DRAWN_FORMATS = {
+    "zapier": "fields",
+    "slack_workflow": "fields",
+    "slack": "slack",
+    "slack_app": "slack",
+    "discord": "discord",
+    "teams": "teams",
+    "google_chat": "google_chat",
+    "mattermost": "attachment",
+    "rocketchat": "attachment",
+    "telegram": "telegram",
+    "ntfy": "ntfy",
+    "email": "email",
+}
+"""The formats whose messages are drawn, and by which template of `previews`."""
+MAX_FIELDS = 1_000
+"""Fields of a form: a list of deliveries has one for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,15 @@ class PageRequest:
     def base_path(self) -> str:
         """The path of `server.public_url`, `/relay` or "": every link, form and redirect begins with it."""
         return public_url.with_base_path(self.request, "")
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone of days and of times without an offset."""
+        return UTC
+
+    @property
+    def zone_name(self) -> str:
+        return str(self.zone)
 
     @property
     def public_url(self) -> str:
@@ -144,6 +172,25 @@ def render(
     return HTMLResponse(text, code, {**HEADERS, **(headers or {})})
 
 
+def draw_message(page: PageRequest, format: str, body: bytes) -> Markup | None:
+    """A message of a chat or of mail as its receiver shows it, with the JSON below it.
+
+    None for other formats, and for a body of another format: the endpoint's may have changed since.
+    """
+    if format not in DRAWN_FORMATS:
+        return None
+    try:
+        preview = json.loads(body)
+        values = {
+            "format": format,
+            "preview": preview,
+            "preview_text": json.dumps(preview, ensure_ascii=False, indent=2),
+        }
+        return Markup(_environment(page.base_path).get_template("previews/message.html").render(values))  # noqa: S704
+    except (ValueError, TypeError, UndefinedError):
+        return None
+
+
 def error_page(page: PageRequest, error: RequestError) -> Response:
     """A page that says what is wrong and what to do. It gets no live updates: nothing will change on it."""
     page = replace(page, change_token="")
@@ -155,8 +202,12 @@ NOTICES = {
     "duplicate": "This job is already registered for this endpoint.",
     "withdrawn": "The registration is withdrawn.",
     "resent": "Resending the delivery.",
+    "selected-resent": "Resending the selected deliveries. Those of disabled or removed endpoints are skipped.",
+    "none-selected": "Nothing to do: select deliveries first.",
     "all-resent": "Resending started. New deliveries are not delayed.",
     "not-resent": "Nothing to do: this delivery is being sent now, or its endpoint is disabled.",
+    "replay-started": "The replay has started. New deliveries to this endpoint go first.",
+    "replay-stopped": "The replay is stopped. What it has made due already is still sent.",
     "enabled": "The endpoint is enabled. Held deliveries are being sent.",
     "disabled": "The endpoint is disabled. Its deliveries are held until it is enabled.",
     "saved": "The endpoint is saved.",
@@ -221,6 +272,6 @@ def _environment(base: str) -> Environment:
         name: getattr(template_filters, name)
         for name in ("relative_time", "pluralize", "url_with_query", "describe_scopes")
     }
-    environment.globals["version"] = __version__
+    environment.globals |= {"version": __version__, "drawings": DRAWN_FORMATS}
     environment.globals["path_for"] = base.__add__
     return environment

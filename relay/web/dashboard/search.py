@@ -1,4 +1,4 @@
-"""Search: by job id, scenario name, metadata, requester, prompt, endpoint, delivery id or webhook-id."""
+"""Search: by job id, scenario name, metadata, requester, prompt, request id, endpoint, delivery id or webhook-id."""
 
 from typing import Any
 

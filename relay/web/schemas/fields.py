@@ -4,7 +4,7 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, WithJsonSchema
 from pydantic.config import JsonDict
 
 from relay import formats
@@ -12,6 +12,7 @@ from relay.egress.header_policy import MAX_HEADERS, NAME_PATTERN, VALUE_PATTERN
 from relay.egress.url_policy import MASK, MAX_URL
 from relay.model import PULL_URL, EventType, Instant, from_rfc3339
 from relay.signing import standard_webhooks
+from relay.store.tables.filters import HttpStatus, MetadataPair
 
 MAX_METADATA = 16 * 1024
 MAX_METADATA_DEPTH = 10
@@ -57,6 +58,14 @@ def _instant(value: object) -> Instant:
     if at is None:
         raise ValueError("must be a time with its zone, such as 2026-03-01T10:00:00Z (in a URL, + is written %2B)")
     return at
+
+
+def _http_status(value: object) -> HttpStatus:
+    return HttpStatus.parse(value if isinstance(value, str) else "")
+
+
+def _metadata_pair(value: object) -> MetadataPair:
+    return MetadataPair.parse(value if isinstance(value, str) else "")
 
 
 _TIME = {"type": "string", "format": "date-time"}
@@ -117,9 +126,22 @@ Headers = Annotated[dict[str, str], Field(max_length=MAX_HEADERS, json_schema_ex
 Metadata = Annotated[dict[str, Any], AfterValidator(validate_metadata)]
 Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema({**_TIME, "pattern": f"^{_RFC3339.pattern}$"})]
 
+HttpStatusFilter = Annotated[
+    HttpStatus,
+    PlainValidator(_http_status),
+    WithJsonSchema({"type": "string", "pattern": "^([1-5]([0-9]{2}|xx)|none)$"}),
+]
+MetadataFilter = Annotated[
+    MetadataPair,
+    PlainValidator(_metadata_pair),
+    WithJsonSchema({"type": "string", "pattern": "^[^=]{1,200}=[^\\x00]{0,400}$"}),
+]
+
 CheckName = Annotated[str, Field(pattern=r"^[a-z]{1,30}$")]
 Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})]
 
 JOB_ID_DESCRIPTION = "Exec's id of the job: 1 to 128 letters, digits, - or _"
 """The description of every job id and endpoint field."""
 ENDPOINT_DESCRIPTION = "the id or the name of an endpoint"
+HTTP_STATUS_DESCRIPTION = "the HTTP status of the last attempt: `404`, a class such as `5xx`, or `none` for no response"
+METADATA_DESCRIPTION = "a key of a registration's metadata and its value, `customer=acme`, without regard to case"

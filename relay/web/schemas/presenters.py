@@ -7,7 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from relay.egress import mask_url
-from relay.model import FINAL_EVENTS, Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch, WatchState
+from relay.model import (
+    FINAL_EVENTS,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    Registration,
+    Replay,
+    Watch,
+    WatchState,
+)
 from relay.registration import RegistrationResult
 from relay.signing import standard_webhooks
 from relay.telemetry import trace_context
@@ -19,6 +29,7 @@ from relay.web.schemas.responses import (
     EndpointSummary,
     JobResponse,
     RegistrationResponse,
+    ReplayResponse,
 )
 
 
@@ -149,6 +160,7 @@ def _delivery_fields(row: Delivery, endpoints: Mapping[str, Endpoint], is_admin:
         "held": row.status is DeliveryStatus.PENDING and row.next_attempt_at is None and not row.is_in_digest,
         "digest_id": row.digest_id if row.is_in_digest else None,
         "attempts": row.attempts,
+        "http_status": row.status_code,
         "created_at": row.created_at,
         "next_attempt_at": row.next_attempt_at,
         "ended_at": row.ended_at,
@@ -175,6 +187,11 @@ def attempt(row: Attempt, is_admin: bool) -> AttemptResponse:
     """An attempt; only an admin sees addresses behind names."""
     fields = {name: getattr(row, name) for name in AttemptResponse.model_fields}
     return AttemptResponse(**fields | ({} if is_admin else {"error": hide_addresses(row.error)}))
+
+
+def replay(row: Replay) -> ReplayResponse:
+    """A replay."""
+    return ReplayResponse(**{name: getattr(row, name) for name in ReplayResponse.model_fields})
 
 
 def job_fields(row: Watch) -> dict[str, Any]:

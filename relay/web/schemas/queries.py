@@ -5,18 +5,23 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from relay.model import AuditAction, DeliveryStatus, EndpointKind, RegistrationStatus, WatchState
+from relay.model import AuditAction, DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
 from relay.store.engine import paging
 from relay.store.tables.events import EventFilter
+from relay.store.tables.filters import JobFilter
 from relay.web.schemas.fields import (
     ENDPOINT_DESCRIPTION,
+    HTTP_STATUS_DESCRIPTION,
     JOB_ID_DESCRIPTION,
+    METADATA_DESCRIPTION,
     CheckName,
     Cursor,
     EndpointName,
     EventFormat,
     EventTypes,
+    HttpStatusFilter,
     JobId,
+    MetadataFilter,
     Reference,
     Time,
     Workspace,
@@ -88,6 +93,29 @@ class JobsQuery(PageQuery):
 
     workspace: Workspace | None = Field(None, description="the Exec workspace")
     state: WatchState | None = Field(None, description="whether the job is polled, or why no longer")
+    since: Time | None = Field(None, description="the earliest time of the job's registration")
+    until: Time | None = Field(None, description="the time before which the job was registered")
+    event_type: EventType | None = Field(None, description="an event of the job")
+    endpoint: Reference | None = Field(
+        None, description=f"{ENDPOINT_DESCRIPTION} that the job is registered for, or has a delivery to"
+    )
+    http_status: HttpStatusFilter | None = Field(
+        None, description=f"{HTTP_STATUS_DESCRIPTION} of a delivery of the job; with `endpoint`, of one to it"
+    )
+    metadata: MetadataFilter | None = Field(None, description=METADATA_DESCRIPTION)
+
+    def job_filter(self, endpoint_id: str | None) -> JobFilter:
+        """`endpoint_id` is the id of `endpoint`."""
+        return JobFilter(
+            state=self.state,
+            since=self.since,
+            until=self.until,
+            workspace=self.workspace,
+            event_type=self.event_type,
+            endpoint_id=endpoint_id,
+            http_status=self.http_status,
+            metadata=self.metadata,
+        )
 
 
 _TYPES = "the kinds of events, separated by commas"
@@ -157,3 +185,7 @@ class DeliveriesQuery(PageQuery):
     digest: Reference | None = Field(None, description="the id of a digest's delivery: those that it sends")
     since: Time | None = Field(None, description="the earliest time of the delivery's creation")
     until: Time | None = Field(None, description="the time before which the delivery was created")
+    event_type: EventType | None = Field(None, description="the kind of event")
+    workspace: Workspace | None = Field(None, description="the Exec workspace")
+    http_status: HttpStatusFilter | None = Field(None, description=HTTP_STATUS_DESCRIPTION)
+    metadata: MetadataFilter | None = Field(None, description=METADATA_DESCRIPTION)

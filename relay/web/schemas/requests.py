@@ -12,9 +12,11 @@ from relay.egress.header_policy import MAX_HEADERS
 from relay.model import EventType
 from relay.web.schemas.fields import (
     ENDPOINT_DESCRIPTION,
+    HTTP_STATUS_DESCRIPTION,
     JOB_ID_DESCRIPTION,
     MAX_METADATA,
     MAX_METADATA_DEPTH,
+    METADATA_DESCRIPTION,
     Digest,
     EndpointName,
     EndpointUrl,
@@ -22,8 +24,10 @@ from relay.web.schemas.fields import (
     Fallback,
     Format,
     Headers,
+    HttpStatusFilter,
     JobId,
     Metadata,
+    MetadataFilter,
     Quiet,
     Reference,
     RequestedBy,
@@ -36,6 +40,8 @@ from relay.web.schemas.fields import (
 )
 
 MAX_BATCH = 1_000
+MAX_IDS = 1_000
+"""Deliveries that one request names."""
 EXAMPLE_JOB = "j1o2b3i4d5x6"
 
 _EVENTS = "a list of the events to notify of; left out: the endings of a job (all but job.started)"
@@ -96,6 +102,8 @@ _URL_XOR_HOOK_URL: JsonDict = {
     "else": _is_given("hookUrl"),
 }
 """One URL, by either name."""
+_IDS_OR_STATUS: JsonDict = {"if": _is_given("ids"), "else": _is_given("status")}
+"""Named deliveries, or how they ended."""
 
 
 def _integral_float(value: object) -> object:
@@ -219,19 +227,38 @@ class EndpointTestRequest(RequestModel):
     )
 
 
+class ReplayRequest(RequestModel):
+    """What of an endpoint's deliveries is sent to it again."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"since": "2026-03-01T02:00:00Z", "dry_run": True}})
+    since: Time = Field(description="the earliest time of delivery")
+    until: Time | None = Field(None, description="the time before which it was delivered; left out: now")
+    dry_run: bool = Field(False, description="true to count them and send nothing")
+
+
 class ResendRequest(RequestModel):
     """Filter of the ended deliveries to send again."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"status": "failed", "since": "2026-03-01T10:00:00Z", "dry_run": True}}
+        json_schema_extra={
+            **_IDS_OR_STATUS,
+            "example": {"status": "failed", "since": "2026-03-01T10:00:00Z", "dry_run": True},
+        }
     )
-    status: Literal["failed", "delivered"] = Field(
-        description="how they ended; `delivered` is for a receiver that lost them"
+    status: Literal["failed", "delivered"] | None = Field(
+        None, description="how they ended; `delivered` is for a receiver that lost them; needed unless `ids` are given"
+    )
+    ids: Annotated[list[Reference], Field(min_length=1, max_length=MAX_IDS)] | None = Field(
+        None, description=f"only these deliveries, {MAX_IDS:,} at most"
     )
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     endpoint: Reference | None = Field(None, description=ENDPOINT_DESCRIPTION)
     since: Time | None = Field(None, description="the earliest time of the delivery's creation")
     until: Time | None = Field(None, description="the time before which the delivery was created")
+    event_type: Annotated[EventType, Strict(False)] | None = Field(None, description="the kind of event")
+    workspace: Workspace | None = Field(None, description="the Exec workspace")
+    http_status: HttpStatusFilter | None = Field(None, description=HTTP_STATUS_DESCRIPTION)
+    metadata: MetadataFilter | None = Field(None, description=METADATA_DESCRIPTION)
     ended_by: Time | None = Field(None, description="the time by which it ended; left out: now")
     limit: Annotated[int, Strict(), Field(ge=1, le=10_000), BeforeValidator(_integral_float)] | None = Field(
         None, description="deliveries at most, 1 to 10,000; left out: all"

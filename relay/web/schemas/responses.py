@@ -200,6 +200,7 @@ class DeliveryResponse(ResponseModel):
     held: bool = Field(description="pending until its disabled endpoint is enabled")
     digest_id: str | None = Field(description="the delivery of the digest that sends it with others")
     attempts: int
+    http_status: int | None = Field(description="the HTTP status of the last attempt; null without a response")
     created_at: Time
     next_attempt_at: Time | None
     ended_at: Time | None
@@ -217,7 +218,8 @@ class AttemptResponse(ResponseModel):
 
     id: str
     number: int
-    trigger: str = Field(description="`schedule`, `resend` or `test`")
+    trigger: str = Field(description="`schedule`, `resend`, `replay` or `test`")
+    triggered_by: str | None = Field(description="the name of the API key that asked for it; null for the schedule")
     started_at: Time
     duration_ms: int
     status_code: int | None
@@ -319,6 +321,28 @@ class SendingResponse(ResponseModel):
 
 class DiscardResponse(ResponseModel):
     discarded: int = Field(description="deliveries that are cancelled")
+
+
+class ReplayPreview(ResponseModel):
+    count: int = Field(description="deliveries that a replay would send again")
+
+
+class ReplayResponse(ResponseModel):
+    """What was delivered to an endpoint, sent to it again."""
+
+    id: str
+    endpoint_id: str
+    triggered_by: str | None = Field(description="the name of the API key that asked for it")
+    since: Time
+    until: Time
+    created_at: Time
+    sent: int = Field(description="deliveries that were made due again so far")
+    ended_at: Time | None
+    reason: str | None = Field(description="why it ended before its end; null if it did not")
+
+
+class ReplayList(ResponseModel):
+    data: list[ReplayResponse]
 
 
 class Health(ResponseModel):

@@ -8,7 +8,7 @@ from relay.store.engine import schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, endpoint_statistics, endpoints, events
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from tests.make import NOON, make_endpoint, make_event
 
 

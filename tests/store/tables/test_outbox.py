@@ -14,7 +14,7 @@ from relay.store.engine import paging, schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, due_deliveries, endpoints, outbox
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.store.tables.outbox import DeliveryUpdate, LeasedDelivery
 from tests.make import NOON, claim_due, make_endpoint, make_event
 
@@ -190,7 +190,7 @@ async def test_page_of_an_endpoint_reads_no_more_than_it_shows(sqlite_store: Sto
     """An index returns its newest deliveries in order, without sorting them all."""
 
     def plan(tx: Tx) -> list[str]:
-        query = which.narrow(select(schema.deliveries.c.id))
+        query = select(schema.deliveries.c.id).where(*which.all)
         ordered = paging.apply_page(query, (schema.deliveries.c.created_at, schema.deliveries.c.id), Page(50))
         explained = ordered.compile(tx, compile_kwargs={"literal_binds": True})
         return [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {explained}")]

@@ -14,7 +14,7 @@ from relay.egress.result import HttpResponse, SendResult
 from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
 from relay.store import Store, Tx
 from relay.store.tables import deliveries, endpoints, events
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
 from tests.make import make_endpoint, make_event

@@ -18,7 +18,7 @@ from relay.endpoints import admin
 from relay.model import HOUR, MINUTE, SECOND, Endpoint, EventType
 from relay.store import Page, Store, Tx
 from relay.store.tables import deliveries, endpoints, events
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Telemetry
 from tests.chats import CHANNEL, FakeDiscord, FakeNtfy, FakeSlack
 from tests.make import NOON

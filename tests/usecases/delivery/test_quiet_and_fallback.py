@@ -16,7 +16,7 @@ from relay.errors import ValidationFailed
 from relay.model import HOUR, PULL_URL, DeliveryStatus, Endpoint, EventType, Instant
 from relay.store import Page, Store, Tx
 from relay.store.tables import deliveries, endpoints, events
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
 from tests.make import NOON, OPEN_RULES, make_endpoint, make_event

@@ -19,7 +19,7 @@ from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, due_deliveries, endpoints, outbox
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
 from tests.locks import waits_for_a_lock

@@ -11,7 +11,7 @@ from relay.egress.result import UNCERTAIN, HttpResponse, RequestFailed, SendResu
 from relay.model import HOUR, MINUTE
 from relay.store import Page, Store, Tx
 from relay.store.tables import deliveries, endpoints, events
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
 from tests.make import make_endpoint, make_event

@@ -49,7 +49,7 @@ from relay.store.tables import (
     sessions,
     watches,
 )
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from relay.store.tables.idempotency import StoredResponse
 from relay.store.tables.outbox import DeliveryUpdate, LeasedDelivery
 from relay.store.tables.sessions import Session

@@ -19,7 +19,7 @@ from relay.registration import RegistrationResult, RegistrationSpec, ValidatedRe
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, endpoints, events, registrations, watches
-from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.filters import DeliveryFilter
 from tests.make import NOON, OPEN_RULES, make_endpoint, make_event
 
 URL = "https://example.com/callback"

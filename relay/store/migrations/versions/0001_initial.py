@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("response", sa.Text(), nullable=False),
+        sa.Column("triggered_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("attempts_of_delivery", "attempts", ["delivery_id", "number"], unique=False)
@@ -91,6 +92,8 @@ def upgrade() -> None:
         sa.Column("trace", sa.Text(), nullable=True),
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("digest_id", sa.Text(), nullable=True),
+        sa.Column("status_code", sa.Integer(), nullable=True),
+        sa.Column("triggered_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("deliveries_by_status", "deliveries", ["status", "created_at", "id"], unique=False)
@@ -150,6 +153,7 @@ def upgrade() -> None:
         sa.Column("succeeded_at", sa.BigInteger(), nullable=True),
         sa.Column("next_slot_at", sa.BigInteger(), nullable=True),
         sa.Column("outside_only", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("tested_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("endpoints_by_fingerprint", "endpoints", ["fingerprint"], unique=True)
@@ -261,6 +265,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("requested_by", sa.Text(), nullable=True),
         sa.Column("prompt", sa.Text(), nullable=True),
+        sa.Column("request_id", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("registrations_by_status", "registrations", ["status", "created_at", "id"], unique=False)
@@ -284,6 +289,30 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_table(
+        "replays",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("endpoint_id", sa.Text(), nullable=False),
+        sa.Column("triggered_by", sa.Text(), nullable=True),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("walked_at", sa.BigInteger(), nullable=True),
+        sa.Column("walked_id", sa.Text(), nullable=True),
+        sa.Column("sent", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "replays_active",
+        "replays",
+        ["created_at"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index("replays_of_endpoint", "replays", ["endpoint_id", "created_at"], unique=False)
     op.create_table(
         "sessions",
         sa.Column("id", sa.Text(), nullable=False),

@@ -16,6 +16,7 @@
       element.textContent = element.textContent.replace(/^\d\d:\d\d/, hour.format(new Date(element.dataset.at)));
     }
     for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+    for (const label of root.querySelectorAll(".select-all")) label.hidden = false;
   };
 
   document.addEventListener("click", async (event) => {
@@ -49,11 +50,14 @@
     event.detail.serverResponse = page.documentElement.outerHTML;
   });
   Object.assign(Idiomorph.defaults.callbacks, {
-    beforeNodeMorphed: (old) => !(old.matches?.("form.filters")),
+    beforeNodeMorphed: (old, now) => !(old.matches?.("form.filters") || (old.matches?.("input.select, [data-select-all]") && old.id === now.id)),
     beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details")),
   });
   document.addEventListener("change", (event) => {
     event.target.closest("form[data-autosubmit]")?.requestSubmit();
+    if (event.target.matches("[data-select-all]")) {
+      for (const box of event.target.form.querySelectorAll("input.select")) box.checked = event.target.checked;
+    }
   });
 
   const switcher = document.getElementById("theme");
