@@ -36,8 +36,6 @@ async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
     field."""
     fields = {name: form.get(name, "").strip() or default for name, default in EMPTY.items()}
     try:
-        if not _events(form):
-            raise ValidationFailed("no_events", "choose at least one event", "events")
         if fields["mode"] == "create":
             result, recipients = await _create(page, fields, form)
         else:
@@ -125,7 +123,10 @@ def _validated(page: PageRequest, fields: Mapping[str, str], form: Mapping[str, 
         prompt=fields["prompt"] or None,
         owner=page.user.name,
     )
-    return registration.validate(spec, page.relay.rules_for(is_admin), page.relay.clients)
+    validated = registration.validate(spec, page.relay.rules_for(is_admin), page.relay.clients)
+    if not spec.events:
+        raise ValidationFailed("no_events", "choose at least one event", "events")
+    return validated
 
 
 def parse_metadata(text: str) -> dict[str, str]:
