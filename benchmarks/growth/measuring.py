@@ -41,6 +41,8 @@ LISTS = {
     "deliveries, failed, deep": "/v1/deliveries?status=failed&cursor={deep}",
     "deliveries, of a rare status": "/v1/deliveries?status=cancelled",
     "deliveries, of one endpoint, deep": "/v1/deliveries?endpoint=ep_1000000003&cursor={deep}",
+    "deliveries, by metadata": "/v1/deliveries?metadata=customer%3Dacme",
+    "jobs, by metadata": "/v1/jobs?metadata=customer%3Dacme",
     "endpoints": "/v1/endpoints",
     "endpoints, standing": "/v1/endpoints?kind=standing",
     "metrics": "/metrics",
@@ -48,6 +50,7 @@ LISTS = {
 }
 PAGES = {
     "dashboard": "/",
+    "dashboard: failed deliveries": "/deliveries?status=failed",
     "dashboard: one endpoint": "/endpoints/ep_1000000003",
     "dashboard: search by id": "/search?q=job10000000",
     "dashboard: search by name": "/search?q=discovery",
