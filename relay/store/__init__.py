@@ -9,14 +9,15 @@ Which row guards which facts:
 - a workspace: its budget, its pause, and how many jobs hints may name;
 - a watch: the registrations and the events of its job, and which deliveries they get;
 - a living message: the address of a chat's message, and which relay works on it. Its use cases lock nothing else;
+- a replay: how far it is, and whether it goes on;
 - an endpoint: whether it exists and is enabled. It is locked FOR KEY SHARE before a registration or delivery names it,
   FOR SHARE while it must stay disabled, FOR NO KEY UPDATE to change its health or to schedule for it, and FOR UPDATE to
   change its fingerprint or to remove it.
 
 The order in which a use case locks rows:
 
-1. callback tokens, 2. workspaces, 3. watches, by workspace and job id, 4. registrations, 5. endpoints, by id,
-6. events, 7. deliveries, 8. idempotency keys.
+1. callback tokens, 2. workspaces, 3. watches, by workspace and job id, 4. registrations, 5. replays,
+6. endpoints, by id, 7. events, 8. deliveries, 9. idempotency keys.
 
 One exception: registering locks endpoints FOR KEY SHARE before watches. This causes no deadlock, because a use case
 that locks an endpoint FOR UPDATE holds no watch and waits for none.

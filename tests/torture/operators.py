@@ -15,6 +15,7 @@ from sqlalchemy import delete, select, text, update
 
 from relay import formats, registration
 from relay.config import Config, EndpointSection
+from relay.delivery import replay
 from relay.delivery.admission import AdmissionControl, Reservation
 from relay.delivery.digest import gather
 from relay.delivery.enqueue import enqueue
@@ -131,12 +132,16 @@ def set_up(tx: Tx, by: Poller) -> World:
     of_old = tables.deliveries.c.job_id == "old"
     tx.execute(delete(tables.deliveries).where(of_old, tables.deliveries.c.endpoint_id == named["chat"].id))
     tx.execute(update(tables.deliveries).where(of_old), failed)
+    lost = tables.deliveries.c.id == _delivery(tx, "old", named["team"].id)
+    tx.execute(update(tables.deliveries).where(lost), {"status": "delivered"})
+    replayed = replay.start(tx, named["team"].id, 0, NOON, NOON, THE_RELAY)
     for job in ("kept", "due"):
         registration.register(tx, checked(job, None, "off"), LONG_AGO)
         _end(tx, job, LONG_AGO)
     idempotency.store(tx, StoredResponse(key="k", request_hash="", status=201, answer="old", created_at=LONG_AGO))
     ids = {name: one.id for name, one in named.items()}
     ids |= {"a": first.endpoint.id, "registration": first.registration.id}
+    ids["replay"] = replayed.id
     ids["failed"] = _delivery(tx, "old", ids["a"])
     ids["held"] = _delivery(tx, "kept", ids["off"])
     due = tables.deliveries.c.id == _delivery(tx, "due", ids["off"])
@@ -249,6 +254,9 @@ USE_CASES: Mapping[str, UseCase] = {
     "resend many": lambda write, world: write(
         lambda tx: deliveries.resend_batch(tx, DeliveryFilter(), NOON, 100, formats.min_interval)
     ),
+    "start a replay": lambda write, world: write(lambda tx: replay.start(tx, world.ids["a"], 0, NOON, NOON, THE_RELAY)),
+    "go on with a replay": lambda write, world: write(lambda tx: replay.step(tx, world.ids["replay"], NOON)),
+    "stop a replay": lambda write, world: write(lambda tx: replay.stop(tx, world.ids["team"], NOON, THE_RELAY)),
     "prune jobs": _prune_jobs,
     "prune endpoints": _prune_endpoints,
     "give up what is held": lambda write, world: write(
