@@ -38,7 +38,6 @@ class Recipe:
     start: Callable[[Path, str, int], list[str]]
     """From a folder, the recipe with the test's addresses in it, and the proxy's port, to the command."""
     host: str
-    scheme: str = "https"
 
 
 def nginx(folder: Path, recipe: str, port: int) -> list[str]:
@@ -72,10 +71,11 @@ def _nginx(folder: Path, servers: str) -> list[str]:
 
 
 def caddy(folder: Path, recipe: str, port: int) -> list[str]:
-    """Caddy on plain HTTP, because no certificate of a public name is possible here."""
-    options = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n"
-    for name in ("relay.example.com", "example.com"):
-        recipe = recipe.replace(f"\n{name} {{", f"\nhttp://{name}:{port} {{\n\tbind 127.0.0.1")
+    """Caddy with the certificate of the other proxies, because it can obtain none here."""
+    options = f"{{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n\tdefault_sni {NAME}\n}}\n"
+    secured = f"bind 127.0.0.1\n\ttls {folder}/relay.pem {folder}/relay.key"
+    for name in (NAME, "example.com"):
+        recipe = recipe.replace(f"\n{name} {{", f"\n{name}:{port} {{\n\t{secured}")
     (folder / "Caddyfile").write_text(options + recipe)
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
 
@@ -92,12 +92,12 @@ NAME = "relay.example.com"
 SITES = [
     Recipe("nginx.conf", "nginx", nginx, NAME),
     Recipe("nginx-proxy-manager.conf", "nginx", nginx_proxy_manager, NAME),
-    Recipe("Caddyfile", "caddy", caddy, NAME, "http"),
+    Recipe("Caddyfile", "caddy", caddy, NAME),
     Recipe("traefik.yaml", "traefik", traefik, NAME),
 ]
 PATHS = [
     Recipe("nginx-below-a-path.conf", "nginx", nginx_in_a_site, "example.com"),
-    Recipe("Caddyfile-below-a-path", "caddy", caddy, "example.com", "http"),
+    Recipe("Caddyfile-below-a-path", "caddy", caddy, "example.com"),
     Recipe("traefik-below-a-path.yaml", "traefik", traefik, "example.com"),
 ]
 each_site = pytest.mark.parametrize("recipe", SITES, ids=lambda recipe: recipe.file)
@@ -114,12 +114,12 @@ class Proxy:
     @property
     def origin(self) -> str:
         """The browser's origin."""
-        return f"{self.recipe.scheme}://{self.recipe.host}:{self.port}"
+        return f"https://{self.recipe.host}:{self.port}"
 
     def client(self, address: str = VISITOR, **headers: str) -> httpx.AsyncClient:
         """A client with this address."""
         return httpx.AsyncClient(
-            base_url=f"{self.recipe.scheme}://127.0.0.1:{self.port}",
+            base_url=f"https://127.0.0.1:{self.port}",
             headers={"host": f"{self.recipe.host}:{self.port}", **headers},
             transport=httpx.AsyncHTTPTransport(verify=False, local_address=address),
             timeout=10,
@@ -203,7 +203,7 @@ async def test_the_proxy_sets_the_client_s_address(recipe: Recipe, tmp_path: Pat
         got = seen(upstream.requests, "/jobs")
         assert got.target == "/jobs?status=waiting"
         assert got.headers["x-forwarded-for"] == VISITOR
-        assert got.headers["x-forwarded-proto"] == recipe.scheme
+        assert got.headers["x-forwarded-proto"] == "https"
         assert got.headers["host"] == f"{NAME}:{proxy.port}"
         assert got.headers["x-forwarded-host"] == f"{NAME}:{proxy.port}"
         assert [name for name, value in got.headers.items() if name.startswith("remote") and value] == []
