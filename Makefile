@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture simulate \
-  audit sbom release tag workflows chart manifests proxies clients receivers walk docs browser screenshots clean
+  audit sbom release tag workflows chart manifests proxies clients bodies receivers walk docs browser screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -106,6 +106,9 @@ clients: $(DEV) ## Lint the OpenAPI document, and try clients that are generated
 	@$(PYTHON) -m venv build/openapi-client
 	@build/openapi-client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.lock
 	$(RUN)/python -m pytest -q -rs tests/deploy/clients.py $(ARGS)
+
+bodies: $(DEV) ## Judge the bodies for chats by the services' own types and parsers; needs node
+	$(RUN)/python -m pytest -q -rs tests/deploy/bodies.py $(ARGS)
 
 receivers: $(DEV) ## Start each receiver of the documentation in its language; lists missing languages
 	$(RUN)/python -m pytest -q -rs tests/deploy/receivers.py $(ARGS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = (ROOT / "integrations/zapier", ROOT / "tests/javascript", ROOT / "tests/openapi")
+PACKAGES = (ROOT / "integrations/zapier", ROOT / "tests/javascript", ROOT / "tests/openapi", ROOT / "tests/bodies")
 """Every folder with a package.json that names dependencies."""
 
 DEPENDENCY_FREE = (ROOT / "integrations/javascript",)
