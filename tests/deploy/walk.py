@@ -35,6 +35,14 @@ KEPT = ROOT / "build/walk"
 WHAT = "the way on a machine with systemd"
 LONGEST = 600
 
+ENTER = """
+if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+  mkdir -p "/sys/fs/cgroup/$1" && echo $$ > "/sys/fs/cgroup/$1/cgroup.procs"
+fi
+shift
+exec unshare --mount --pid --fork --kill-child --uts --ipc --cgroup "$@"
+"""
+"""Where control groups are one tree, the machine gets a branch of its own: its systemd takes it for the root."""
 BOOT = """
 set -e
 mount --make-rprivate /
@@ -42,6 +50,7 @@ mount -t overlay overlay -o lowerdir="$1",upperdir="$2/upper",workdir="$2/work" 
 cd "$2/root"
 mount -t proc proc proc
 mount --rbind /sys sys
+if [ -f sys/fs/cgroup/cgroup.controllers ]; then mount -t cgroup2 cgroup2 sys/fs/cgroup; fi
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount --bind "$2/source.git" mnt
@@ -120,8 +129,9 @@ async def machine() -> AsyncIterator[Machine]:
         (own / name).mkdir(parents=True)
     (own / "upper/etc/systemd/system/walk.target").write_text("[Unit]\nDefaultDependencies=no\n")
     subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, own / "source.git"], check=True)
-    names = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--cgroup"]
-    process = await asyncio.create_subprocess_exec(*names, "sh", "-c", BOOT, "sh", str(lower), str(own))
+    branch = f"relay-walk-{os.getpid()}"
+    boot = ["sh", "-c", BOOT, "sh", str(lower), str(own)]
+    process = await asyncio.create_subprocess_exec("sh", "-c", ENTER, "sh", branch, *boot)
     try:
         made = Machine(await booted(process), own / "root")
         yield made
