@@ -13,17 +13,16 @@ from relay.cli.options import command_actor, config_option, read_config
 from relay.cli.output import print_json, print_text
 from relay.cli.table import Column, show_table
 from relay.config import Config, parsers
-from relay.errors import RelayError
-from relay.model import SECOND, Actor, AuditAction, Instant, new_id, to_rfc3339
-from relay.operations.api_key_cache import CACHE_TTL, MAX_KEYS
+from relay.model import SECOND, new_id, to_rfc3339
+from relay.operations import key_administration
+from relay.operations.api_key_cache import CACHE_TTL
 from relay.process import system_clock
-from relay.security import SCOPES, Scope, generate_api_key, hash_api_key
+from relay.security import SCOPES, Scope, generate_api_key
 from relay.security.api_keys import RANDOM_BYTES
-from relay.store import Store, Tx, exists, read_only, write_offline
+from relay.store import Store, exists, read_only, write_offline
 from relay.store.engine import dialect
-from relay.store.tables import api_keys, audit
+from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
-from relay.suggestions import did_you_mean_or_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +42,9 @@ def command() -> None:
     """Create, list and revoke API keys of the relay.
 
     The store holds their hashes; security.api_keys may hold further keys. These commands open the store of storage.url
-    directly, so they work only on the relay's machine or in its container: no API key can create another one. Relays
-    may run meanwhile, also on SQLite, and apply a change within a second. As soon as there is one key, every call of
-    the API needs a key.
+    directly, so they work only on the relay's machine or in its container; an admin can do the same in the dashboard,
+    and no call of the API can. Relays may run meanwhile, also on SQLite, and apply a change within a second. As soon as
+    there is one key, every call of the API needs a key.
     """
 
 
@@ -76,19 +75,13 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
     """
     config, now = read_config(path), system_clock()
     key = generate_api_key(secrets.token_bytes(RANDOM_BYTES))
-    ordered = tuple(scope for scope in SCOPES if scope in scopes)
-    stored = StoredApiKey(
-        id=new_id("key", now),
-        name=_checked(name, config),
-        hash=hash_api_key(key),  # guard: stored-key-hash
-        scopes=ordered,
-        created_at=now,
-    )
+    stored = key_administration.stored_key(new_id("key", now), _checked(name, config), key, scopes, now)
     url = config.storage.url
     is_new = not exists(url)
     if is_new:
         asyncio.run(_make_store(url))
-    was_open = write_offline(url, lambda tx: _add(tx, stored, command_actor())) and not config.security.api_keys
+    is_first = write_offline(url, lambda tx: key_administration.create(tx, stored, _names(config), command_actor()))
+    was_open = is_first and not config.security.api_keys
     click.echo(key)
     print_text(f"\nThe key is shown only once. It works now, as {_bearer(stored)}", err=True)
     print_text(f"It is stored in {_store_location(url)}.", err=True)
@@ -140,7 +133,9 @@ def revoke(path: Path | None, name: str) -> None:
       relay keys revoke zapier
     """
     config, now = read_config(path), system_clock()
-    remaining = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
+    remaining = write_offline(
+        config.storage.url, lambda tx: key_administration.revoke(tx, name, _names(config), command_actor(), now)
+    )
     print_text(f"✓ the key {name} is revoked; every relay on this store refuses it within {CACHE_TTL // SECOND} s")
     if not remaining and not config.security.api_keys:
         print_text("! it was the last key: nobody can use the API until you create another with `relay keys create`")
@@ -152,9 +147,14 @@ def _checked(name: str, config: Config) -> str:
         checked = parsers.name(name)
     except ValueError as error:
         raise click.UsageError(f"NAME {error}") from None
-    if any(key.name == name for key in config.security.api_keys):
+    if name in _names(config):
         raise click.UsageError("security.api_keys of the configuration has a key of this name; choose another")
     return checked
+
+
+def _names(config: Config) -> list[str]:
+    """Those of the keys in the configuration."""
+    return [key.name for key in config.security.api_keys]
 
 
 async def _make_store(url: str) -> None:
@@ -167,29 +167,6 @@ def _store_location(url: str) -> str:
     """The file or the database of a store. A relative path depends on the folder."""
     parsed = dialect.parse(url)
     return str(Path(str(parsed.database)).absolute()) if dialect.is_sqlite(parsed) else dialect.display_url(parsed)
-
-
-def _add(tx: Tx, key: StoredApiKey, actor: Actor) -> bool:
-    """Adds the key. Returns whether it is the first key ever. Raises RelayError."""
-    is_first = not api_keys.any_ever_created(tx)
-    if len(api_keys.active(tx)) >= MAX_KEYS:
-        raise RelayError(f"there are {MAX_KEYS:,} keys already, the maximum; revoke unused ones")
-    if not api_keys.add(tx, key):
-        raise RelayError(f"there is a key named {key.name}; choose another name, or revoke that one first")
-    audit.add(tx, actor, AuditAction.KEY_CREATED, key.created_at, key.id, key.name, scopes=key.scopes)
-    return is_first
-
-
-def _revoke(tx: Tx, name: str, config: Config, now: Instant) -> int:
-    """Revokes the key. Returns the number of keys left. Raises RelayError if no key has this name."""
-    if (id := api_keys.revoke(tx, name, now)) is not None:
-        audit.add(tx, command_actor(), AuditAction.KEY_REVOKED, now, id, name)
-        return len(api_keys.active(tx))
-    if any(key.name == name for key in config.security.api_keys):
-        text = f"the key {name} is in the configuration: remove it from security.api_keys, and reload or restart"
-        raise RelayError(f"{text} the relay")
-    names = [key.name for key in api_keys.active(tx)]
-    raise RelayError(f"there is no key of this name{did_you_mean_or_list(name, names)}")
 
 
 def _bearer(key: StoredApiKey) -> str:

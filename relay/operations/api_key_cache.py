@@ -43,6 +43,10 @@ class ApiKeyCache:
         await self._refresh()
         return self._any_created
 
+    def expire(self) -> None:
+        """Lets the next request read the keys again, after this relay itself has changed them."""
+        self._read_at = None
+
     def mark_used(self, key: StoredApiKey) -> None:
         """Notes that a request used this key; `flush_last_used` stores it, once an hour for each key."""
         now = self._clock()

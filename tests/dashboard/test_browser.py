@@ -206,10 +206,10 @@ async def test_wrong_key_is_explained(page: Page, tmp_path: Path) -> None:
 
 
 PAGES = """/ /jobs /deliveries /deliveries?status=failed&http_status=5xx /jobs?metadata=customer%3Dacme
-/endpoints /endpoints/new /register /search?q=call /search?q=none JOB ACTIVE
+/endpoints /endpoints/new /keys /register /search?q=call /search?q=none JOB ACTIVE
 DELIVERY FAILED?first=1&second=2 ENDPOINT /jobs/default/none""".split()
 PREVIEWS = [f"ENDPOINT?format={format}&event=job.failed" for format in FORMATS]
-EMPTY = "/ /jobs /deliveries /endpoints /endpoints/new /register".split()
+EMPTY = "/ /jobs /deliveries /endpoints /endpoints/new /keys /register".split()
 SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {
     "light": {"resultTypes": ["violations"]},
     "dark": {"resultTypes": ["violations"], "runOnly": ["color-contrast"]},

@@ -115,7 +115,7 @@ async def test_session_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
 FORMS = (
     "/register /registrations/reg_1/withdraw /deliveries/dlv_1/resend /endpoints/ep_1/test /endpoints/ep_1/rotate "
     "/endpoints/ep_1/enable /endpoints/ep_1/disable /endpoints/new /endpoints/ep_1/edit /endpoints/ep_1/delete "
-    "/sending/resume /sending/discard /logout"
+    "/sending/resume /sending/discard /keys /keys/key_1/revoke /logout"
 ).split()
 
 

@@ -212,6 +212,7 @@ NOTICES = {
     "disabled": "The endpoint is disabled. Its deliveries are held until it is enabled.",
     "saved": "The endpoint is saved.",
     "deleted": "The endpoint is deleted.",
+    "key-revoked": "The key is revoked.",
     "sending-resumed": "Sending is resumed. What waited is being sent.",
     "sending-discarded": "What waited is cancelled. What comes now is sent.",
     "endpoint-exists": "This endpoint exists already. Nothing was changed.",
