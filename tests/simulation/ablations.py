@@ -12,10 +12,12 @@ from sqlalchemy import bindparam, delete, update
 from relay.delivery import attempt, dispatcher, recorder
 from relay.delivery.dispatcher import Dispatcher
 from relay.egress.result import HttpResponse
-from relay.model import DeliveryStatus, EventType, WatchState
+from relay.model import DAY, DeliveryStatus, EventType, WatchState
+from relay.operations.timekeeping import Timekeeper
 from relay.polling import exec_client, poll_recorder, poller, transitions
 from relay.polling.poll_recorder import PollRecorder
 from relay.polling.poller import Poller
+from relay.signing import standard_webhooks
 from relay.store.engine.database import Store
 from relay.store.engine.schema import deliveries, registrations, watches
 from relay.store.tables import outbox
@@ -87,6 +89,31 @@ def _polls_what_is_leased(patch: Patch) -> None:
         .limit(bindparam("limit"))
     )
     patch.setattr(watch_table, "_LOCK_DUE", all_active)
+
+
+def _results_need_no_lease(patch: Patch) -> None:
+    honest = outbox.record_results
+
+    def record(tx: Any, updates: Any) -> None:
+        for item in updates:
+            pending = update(deliveries).where(deliveries.c.id == item.delivery_id, deliveries.c.status == "pending")
+            tx.execute(pending, {"leased_by": item.lease.token})
+        honest(tx, updates)
+
+    patch.setattr(outbox, "record_results", record)
+
+
+def _ended_is_due_again(patch: Patch) -> None:
+    honest = outbox.record_results
+
+    def record(tx: Any, updates: Any) -> None:
+        honest(tx, updates)
+        ended = [item.delivery_id for item in updates if item.next_attempt_at is None]
+        tx.execute(
+            update(deliveries).where(deliveries.c.id.in_(ended)), {"next_attempt_at": updates[0].lease.until + DAY}
+        )
+
+    patch.setattr(outbox, "record_results", record)
 
 
 # --- outbox ---------------------------------------------------------------------------------------------------------
@@ -273,6 +300,22 @@ def _budget_of_its_own(patch: Patch) -> None:
 # --- secrets, clocks, operators -------------------------------------------------------------------------------------
 
 
+def _old_secret_signs_alone(patch: Patch) -> None:
+    honest = standard_webhooks.headers
+
+    def headers(event_id: str, body: bytes, secrets: Any, now: int) -> Any:
+        return honest(event_id, body, secrets[-1:], now)
+
+    patch.setattr(standard_webhooks, "headers", headers)
+
+
+def _clock_is_not_followed(patch: Patch) -> None:
+    async def follow(self: Timekeeper, by: int) -> None:
+        self._unfollowed -= by
+
+    patch.setattr(Timekeeper, "_follow", follow)
+
+
 ABLATIONS = (
     Ablation(name="lease-too-short", what="a lease of 50 ms", apply=_lease_too_short, rule=Rule.LEASE_OUTLASTS_ATTEMPT),
     Ablation(
@@ -331,4 +374,18 @@ ABLATIONS = (
         rule=Rule.BUDGET_BEFORE_REQUEST,
     ),
     Ablation(name="budget-of-its-own", what="requests of before do not count", apply=_budget_of_its_own),
+    Ablation(
+        name="results-need-no-lease",
+        what="a result is recorded over a newer lease",
+        apply=_results_need_no_lease,
+        rule=Rule.RESULT_NEEDS_LEASE,
+    ),
+    Ablation(
+        name="ended-is-due-again",
+        what="an ended delivery has a next attempt",
+        apply=_ended_is_due_again,
+        rule=Rule.ENDED_IS_NOT_DUE,
+    ),
+    Ablation(name="old-secret-signs-alone", what="a rotated secret does not sign", apply=_old_secret_signs_alone),
+    Ablation(name="clock-is-not-followed", what="plans stay if the clock is set", apply=_clock_is_not_followed),
 )
