@@ -268,6 +268,25 @@ async def test_server_sent_events_are_not_buffered(recipe: Recipe, stage: Stage)
 
 
 @each_site
+async def test_waits_and_the_feed_pass_the_proxy(recipe: Recipe, stage: Stage) -> None:
+    """The first message of the feed comes within a second, uncompressed though the client would take that; a wait is
+    answered before its time is over."""
+    async with relay_behind(recipe, stage) as proxy, proxy.client() as http:
+        headers = {**BEARER, "accept-encoding": "gzip, br"}
+        async with asyncio.timeout(1), http.stream("GET", "/v1/events/stream", headers=headers) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert "content-encoding" not in answer.headers
+            async for line in answer.aiter_lines():
+                if line == "event: hello":
+                    break
+        job = {"job_id": "j1", "callback_url": f"{stage.receiver_url}/in"}
+        assert (await http.post("/v1/registrations", json=job, headers=BEARER)).status_code == 201
+        async with asyncio.timeout(2):
+            waited = await http.get("/v1/jobs/j1", params={"wait": "2"}, headers=headers)
+        assert (waited.status_code, waited.json()["ended"]) == (200, False)
+
+
+@each_site
 async def test_one_client_s_wrong_keys_lock_out_nobody_else(recipe: Recipe, stage: Stage) -> None:
     """Wrong keys count against the client's address, not against the proxy, and no header changes that."""
     async with relay_behind(recipe, stage) as proxy:
