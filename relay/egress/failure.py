@@ -7,6 +7,7 @@ import aiohttp
 from aiohttp.client_exceptions import ClientConnectorDNSError
 
 from relay.egress import descriptors
+from relay.egress.ip_policy import not_dialled
 from relay.egress.response_limits import InvalidFraming, ResponseTooLong
 from relay.egress.result import BUSY, UNSENT, RequestFailed
 
@@ -23,7 +24,7 @@ def request_failed(
     if is_busy and not dialled:
         return RequestFailed(BUSY, "enough requests wait for the same address")
     if refused and not dialled:
-        return RequestFailed("blocked", f"the address is not dialled: {reasons}", may_change=may_change)
+        return RequestFailed("blocked", not_dialled(reasons), may_change=may_change)
     if descriptors.are_used_up(error):
         return RequestFailed(UNSENT, descriptors.NONE_LEFT)
     kind, detail = _kind_and_detail(error)

@@ -112,6 +112,13 @@ def blocked_reason(address: str | Address, rules: EgressRules) -> str | None:
     return f"{parsed} is {label}" if label else None
 
 
+def not_dialled(reasons: str) -> str:
+    """What a blocked attempt says: why, and which setting would change it."""
+    text = f"the address is not dialled: {reasons}"
+    is_denied = "security.deny_networks" in reasons  # which comes before what is allowed
+    return text if is_denied else f"{text}; if that is wanted, the operator names it in security.allow_networks"
+
+
 def is_cloud_metadata(address: str) -> bool:
     """Whether a cloud hands out credentials at this address, or at the IPv4 address inside it. Never raises."""
     try:

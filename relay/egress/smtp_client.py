@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from relay.egress.ip_policy import EgressRules, blocked_reason, is_cloud_metadata
+from relay.egress.ip_policy import EgressRules, blocked_reason, is_cloud_metadata, not_dialled
 from relay.egress.mail_url import MailServer
 from relay.egress.result import UNCERTAIN, HttpResponse, RequestFailed, SendResult
 from relay.egress.tls import client_tls_context
@@ -147,7 +147,7 @@ class SmtpClient:
             with self._connected(server, attempt) as session:
                 return self._transmit(session, server, message, attempt)
         except _Blocked as fault:
-            return RequestFailed("blocked", f"the address is not dialled: {fault}", may_change=fault.may_change)
+            return RequestFailed("blocked", not_dialled(str(fault)), may_change=fault.may_change)
         except ssl.SSLCertVerificationError as fault:
             return RequestFailed("tls", f"the certificate is not valid: {fault.verify_message}")
         except ssl.SSLError as fault:

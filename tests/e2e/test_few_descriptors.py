@@ -51,4 +51,4 @@ async def test_too_many_waits_are_told_so_and_deliveries_go_on(stage: Stage) -> 
     assert answers.total() == WAITS
     assert answers[200] > 0
     assert answers[503] + answers[429] > 0
-    assert not any("Timeout" in str(kind) for kind in answers), answers
+    assert set(answers) <= {200, 429, 503}, answers  # none was cut off without a word

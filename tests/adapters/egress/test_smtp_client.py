@@ -348,6 +348,7 @@ async def test_a_forbidden_address_is_not_dialled(addresses: list[str]) -> None:
         result = await send(port, PLAIN, EgressRules(allow_http=True), resolve=resolved(*addresses))
     assert isinstance(result, RequestFailed)
     assert result.kind == "blocked"
+    assert "security.allow_networks" in result.detail
     assert inbox.mails == []
 
 
