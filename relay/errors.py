@@ -31,6 +31,10 @@ class StoreError(RelayError):
     """The store can't be opened, read or written; the text says what to do about it."""
 
 
+class StoreNotReady(StoreError):
+    """The database can't be used yet: it is not reached, it starts, or another relay upgrades the tables."""
+
+
 class StoreLocked(StoreError):
     """Another process, a running relay, uses the SQLite store."""
 

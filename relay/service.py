@@ -70,6 +70,7 @@ from relay.security import ApiKey, LocalToken
 from relay.security.api_keys import find_by_hash
 from relay.store import Store, Tx, open_store
 from relay.store.engine.database import RandomBytes, ThreadPool
+from relay.store.engine.migrate import Report
 from relay.store.tables import (
     clock_shift,
     deliveries,
@@ -235,6 +236,8 @@ class Relay:
         self._last_tick = clock()
         self._reloading = asyncio.Lock()
         self._postponed_reload: Callable[[], Config] | None = None
+        self.draining = False
+        """Whether the relay was told to stop, and still serves: readiness says so."""
         self._stopping = False
         self.telemetry.configured(self.clients, clock())
 
@@ -248,14 +251,17 @@ class Relay:
         surroundings: Surroundings | None = None,
         random_bytes: RandomBytes = secrets.token_bytes,
         threads: ThreadPool = ThreadPoolExecutor,
+        report: Report = lambda _: None,
     ) -> "Relay":
         """A relay with its store open, migrated and encrypted. Raises StoreError, which says what to do.
 
         `clock` replaces the machine's clock (SQLite) or the database's clock (PostgreSQL); `random_bytes` and `threads`
-        are those of the store.
+        are those of the store. `report` gets what is done now, on another thread.
         """
         cipher = config.security.cipher()
-        store = await open_store(config.storage.url, cipher, clock=clock, random_bytes=random_bytes, threads=threads)
+        store = await open_store(
+            config.storage.url, cipher, clock=clock, random_bytes=random_bytes, threads=threads, report=report
+        )
         return cls(config, store, seed, spans, surroundings)
 
     async def start(self) -> None:
@@ -512,6 +518,8 @@ class Relay:
         """Whether the relay can do its work, and why if it can't."""
         now = self.clock()
         checks = [readiness.scheduler(self._since_tick(now), self.config.polling.tick)]
+        if self.draining:
+            checks.append(readiness.stopping(self.draining))
         try:
             async with asyncio.timeout(_READINESS_TIMEOUT):
                 since, spaces, suspended, waiting, far_plans = await self.store.read(

@@ -2,15 +2,18 @@
 
 import asyncio
 import gc
+import logging
 import os
 import secrets
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import uvicorn
+from starlette.types import ASGIApp
 
 from relay.cli.options import (
     PUBLIC_URL_WITHOUT_KEYS,
@@ -23,17 +26,25 @@ from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
 from relay.client import local_token
 from relay.config import Config, unused_variables
 from relay.egress import is_loopback
-from relay.errors import ConfigError
+from relay.errors import ConfigError, StoreError, StoreNotReady
 from relay.process import bind_socket, descriptor_limit, url_of
 from relay.registration.exec_callback_tokens import masked_url
 from relay.security import LocalToken, generate_api_key, hash_api_key
 from relay.security.api_keys import RANDOM_BYTES
 from relay.service import Relay
-from relay.store.tables import callback_tokens
-from relay.telemetry import install_crash_hooks, log_on_a_thread, set_up_logging, tracer_from_env
+from relay.store import exists, read_only
+from relay.store.tables import api_keys, callback_tokens
+from relay.telemetry import LOGGER, install_crash_hooks, log_on_a_thread, set_up_logging, tracer_from_env
 from relay.web.app import create_app
+from relay.web.core.public_url import base_path_of
 from relay.web.server.http_protocol import ConnectionLimits
-from relay.web.server.server import DEFAULT_LIMITS, server_config
+from relay.web.server.server import DEFAULT_LIMITS, Server, server_config
+from relay.web.server.starting import StartingApp
+
+_SAY_EVERY = 60
+"""Seconds after which the log repeats what the relay waits for as it starts."""
+_TRY_AGAIN = 1.0
+"""Seconds between two tries to open the store."""
 
 _WITHOUT_KEYS = """The relay has no API keys, so each request needs this token, until the relay stops:
   {token}
@@ -74,59 +85,140 @@ def tune_gc() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+@dataclass(frozen=True, slots=True)
+class _HttpServer:
+    """The server, which listens before the relay is open."""
+
+    server: Server
+    app: StartingApp
+    socket: socket.socket
+    task: asyncio.Task[None]
+
+    @property
+    def port(self) -> int:
+        port: int = self.socket.getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        """Stops listening, and finishes open requests."""
+        self.server.should_exit = True
+        await self.task
+
+
 async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]) -> None:
     install_crash_hooks(asyncio.get_running_loop())
     reload_requested = _sighup_event()
     descriptors = descriptor_limit.raise_to_hard_limit()
-    relay = await Relay.open(config, spans=tracer_from_env(os.environ))
+    await asyncio.to_thread(_refuse_what_is_known_to_be_open, config)
+    http = _listen(config, descriptors)
+    try:
+        relay = await _open(config, http.app)
+        try:
+            _refuse_to_be_open(config, await relay.requires_api_key())
+            app = create_app(relay, owns_relay=False)
+        except BaseException:
+            await relay.stop()
+            raise
+        _warn(relay, descriptors)
+        await _run(relay, app, path, leave, http, reload_requested)
+    finally:
+        await http.close()
+
+
+def _listen(config: Config, descriptors: int) -> _HttpServer:
+    """Listens, and answers health checks only: to open the store may take minutes, and silence is taken for a hang."""
     limits = ConnectionLimits(connections=min(DEFAULT_LIMITS.connections, descriptors // 4))
+    hint = "set server.host and server.port to a free address"
+    listening = bind_socket(config.server.host, config.server.port, hint)
+    starting = StartingApp(base_path_of(config.server.public_url))
+    server = Server(server_config(starting, config.server.trusted_proxies, limits))
+    return _HttpServer(server, starting, listening, asyncio.create_task(server.serve(sockets=[listening])))
+
+
+async def _open(config: Config, starting: StartingApp) -> Relay:
+    """The relay, once its database can be used. The log says what it waits for: at first, and then each minute."""
+    log = logging.getLogger(LOGGER)
+    loop, last_said, last_said_at = asyncio.get_running_loop(), "", 0.0
+
+    def report(state: str) -> None:
+        nonlocal last_said, last_said_at
+        starting.state = state
+        if state != last_said or loop.time() - last_said_at >= _SAY_EVERY:
+            last_said, last_said_at = state, loop.time()
+            log.warning("the relay starts: %s", state)
+
+    while True:
+        try:
+            return await Relay.open(config, spans=tracer_from_env(os.environ), report=report)
+        except StoreNotReady as error:
+            report(f"{error}; it tries again")
+            await asyncio.sleep(_TRY_AGAIN)
+
+
+def _refuse_what_is_known_to_be_open(config: Config) -> None:
+    """Before the relay listens: raises ConfigError if the store can be read, and shows that there is no API key."""
+    if config.security.api_keys or (is_loopback(config.server.host) and config.server.public_url is None):
+        return
+    url = config.storage.url
+    with suppress(StoreError):  # the relay waits for it, and looks again
+        _refuse_to_be_open(config, exists(url) and read_only(url, api_keys.any_ever_created))
+
+
+def _refuse_to_be_open(config: Config, has_keys: bool) -> None:
+    """Raises ConfigError if other machines could reach a relay without an API key."""
+    if not has_keys:
+        if not is_loopback(config.server.host):  # guard: no-listening-without-keys
+            raise ConfigError(PUBLIC_WITHOUT_KEYS)
+        if config.server.public_url is not None:  # guard: no-public-url-without-keys
+            raise ConfigError(PUBLIC_URL_WITHOUT_KEYS)
+
+
+def _warn(relay: Relay, descriptors: int) -> None:
+    """Logs what could be better."""
+    log, config = relay.telemetry.log, relay.config
+    if config.security.secret_key is None:
+        log.warning("security.secret_key is not set: %s", UNENCRYPTED_WARNING)
+    if relay.waiters.total < config.security.waits_per_key:
+        text = "only %d requests can wait at a time, since this process may have %d files open; raise `ulimit -n`"
+        log.warning(text, relay.waiters.total, descriptors)
+    for warning in unused_variables(os.environ):
+        log.warning("environment: %s", warning)
+
+
+async def _run(
+    relay: Relay,
+    app: ASGIApp,
+    path: Path | None,
+    leave: Callable[[int], None],
+    http: _HttpServer,
+    reload_requested: asyncio.Event,
+) -> None:
+    """Starts the relay, serves, and stops the relay when a signal asks for it."""
+
+    def drain() -> None:
+        relay.draining = True
 
     def stop() -> None:
         relay.waiters.stop()  # answers them, so that the server need not cut them off
-        server.should_exit = True
+        http.server.should_exit = True
 
-    try:
-        app = create_app(relay, owns_relay=False)
-        server = uvicorn.Server(server_config(app, config.server.trusted_proxies, limits))
-        ms_since_signal = stop_when_asked(stop, leave)
-        listening = await _listen(relay)
-    except BaseException:
-        await relay.stop()
-        raise
-    if config.security.secret_key is None:
-        relay.telemetry.log.warning("security.secret_key is not set: %s", UNENCRYPTED_WARNING)
-    if relay.waiters.total < config.security.waits_per_key:
-        text = "only %d requests can wait at a time, since this process may have %d files open; raise `ulimit -n`"
-        relay.telemetry.log.warning(text, relay.waiters.total, descriptors)
-    for warning in unused_variables(os.environ):
-        relay.telemetry.log.warning("environment: %s", warning)
-    port = listening.getsockname()[1]
-    token = await _make_local_token(relay, port)
+    ms_since_stop = stop_when_asked(stop, leave, drain, relay.config.server.drain / 1_000)
+    token = await _make_local_token(relay, http.port)
     tune_gc()
     try:
         await relay.start()
-        relay.telemetry.log.info("the relay listens on %s", url_of(listening))
+        relay.telemetry.log.info("the relay listens on %s", url_of(http.socket))
         if token is not None:
-            click.echo(_WITHOUT_KEYS.format(url=url_of(listening), token=token))
+            click.echo(_WITHOUT_KEYS.format(url=url_of(http.socket), token=token))
         await _log_callback_urls(relay)
         reloads = asyncio.create_task(_reload_on(reload_requested, relay, path))
-        await server.serve(sockets=[listening])
+        http.app.serve(app)
+        await http.task
         reloads.cancel()
     finally:
         if token is not None:
-            local_token.remove(port, token)
-        await relay.stop(ms_since_signal())
-
-
-async def _listen(relay: Relay) -> socket.socket:
-    """The listening socket. Raises ConfigError if other machines could reach it and there is no API key."""
-    server = relay.config.server
-    if not await relay.requires_api_key():
-        if not is_loopback(server.host):  # guard: no-listening-without-keys
-            raise ConfigError(PUBLIC_WITHOUT_KEYS)
-        if server.public_url is not None:  # guard: no-public-url-without-keys
-            raise ConfigError(PUBLIC_URL_WITHOUT_KEYS)
-    return bind_socket(server.host, server.port, "set server.host and server.port to a free address")
+            local_token.remove(http.port, token)
+        await relay.stop(ms_since_stop())
 
 
 async def _make_local_token(relay: Relay, port: int) -> str | None:

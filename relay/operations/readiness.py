@@ -54,6 +54,11 @@ def delivery_backlog(oldest_age: int) -> Check:
     return Check("delivery_backlog", ok, text if ok else f"{text}; {advice}")
 
 
+def stopping(is_draining: bool) -> Check:
+    """Whether the relay takes work; after it was told to stop, load balancers take it out of their list."""
+    return Check("stopping", not is_draining, "the relay stops" if is_draining else "the relay was not told to stop")
+
+
 def sending(reason: str | None, waiting: int) -> Check:
     """Whether the relay sends; `reason` says why it is suspended, None if it is not. `waiting` deliveries wait."""
     if reason is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import queue
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from relay.errors import StoreError
+from relay.errors import StoreError, StoreNotReady
 from relay.security import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.database import Store, read_only, write_offline
@@ -53,18 +54,32 @@ async def test_concurrent_starts_create_the_tables_once(blank_postgres_url: str)
     await asyncio.gather(*(one.aclose() for one in stores))
 
 
-async def test_start_waits_without_limit_for_another_relays_upgrade(hasty_url: str) -> None:
-    """It waits longer than for any other lock."""
-    with psycopg.connect(hasty_url, autocommit=True) as other:
-        other.execute(f"SELECT pg_advisory_lock({migrate._LOCK})")
-        opening = asyncio.create_task(Store.open(hasty_url))
-        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        while other.execute(waits).fetchone() == (0,):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.5)
+async def test_start_waits_for_another_relays_upgrade_and_says_whose(hasty_url: str) -> None:
+    """It waits longer than for any other lock, and names the process of PostgreSQL that has the lock."""
+    reports: queue.Queue[str] = queue.Queue()
+    with psycopg.connect(hasty_url) as other:
+        other.execute(f"SELECT pg_advisory_xact_lock({migrate._LOCK})")
+        opening = asyncio.create_task(Store.open(hasty_url, report=reports.put))
+        for _ in range(3):
+            said = await asyncio.to_thread(reports.get, timeout=30)
+            assert (
+                f"the lock of migrations, which process {other.info.backend_pid} of PostgreSQL holds since 20" in said
+            )
         assert not opening.done()
-        other.execute(f"SELECT pg_advisory_unlock({migrate._LOCK})")
+        other.rollback()
         await (await opening).aclose()
+    assert "the tables are upgraded, step 1 of 1" in list(reports.queue)
+
+
+def test_an_upgrade_gives_up_on_a_lock_that_stays(hasty_url: str) -> None:
+    """The error names the process that has it, and is one after which a start tries again."""
+    upgrading = dialect.engine(dialect.parse(hasty_url), writer=True, connections=1, relay_cipher=FieldCipher())
+    with psycopg.connect(hasty_url) as other:
+        other.execute(f"SELECT pg_advisory_xact_lock({migrate._LOCK})")
+        with pytest.raises(StoreNotReady, match=f"process {other.info.backend_pid} of PostgreSQL"):
+            migrate.upgrade(upgrading, patience=0)
+    migrate.upgrade(upgrading)
+    upgrading.dispose()
 
 
 def test_upgrade_of_tables_in_use_fails_and_changes_nothing(hasty_url: str) -> None:
@@ -75,7 +90,8 @@ def test_upgrade_of_tables_in_use_fails_and_changes_nothing(hasty_url: str) -> N
         dump.execute("SELECT count(*) FROM endpoints")
         with pytest.raises(DBAPIError) as failed:
             migrate.upgrade(engine, versions=NEXT_VERSIONS)
-        assert "another transaction holds" in str(dialect.to_store_error(failed.value))
+        assert "another transaction holds" in str(error := dialect.to_store_error(failed.value))
+        assert isinstance(error, StoreNotReady), "a start tries again: the dump ends some time"
         with engine.connect() as tx:
             assert migrate.version_of(tx) == migrate.newest()
     migrate.upgrade(engine, versions=NEXT_VERSIONS)

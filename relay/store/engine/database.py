@@ -115,14 +115,16 @@ class Store:
         clock: Callable[[], Instant] | None = None,
         random_bytes: RandomBytes = secrets.token_bytes,
         threads: ThreadPool = ThreadPoolExecutor,
+        report: migrate.Report = lambda _: None,
     ) -> "Store":
-        """Opens the database and upgrades its tables. Raises StoreError, whose text says what to do.
+        """Opens the database and upgrades its tables. Raises StoreError, whose text says what to do; StoreNotReady if a
+        later try may succeed.
 
         `cipher` encrypts and decrypts the secrets; None stores them in plain text. `clock` replaces the machine's clock
         (SQLite) or the database's (PostgreSQL), `random_bytes` the operating system's random bytes; `threads` runs
-        the transactions.
+        the transactions. `report` gets what is done now, on another thread.
         """
-        return await asyncio.to_thread(cls._open, url, cipher or FieldCipher(), clock, random_bytes, threads)
+        return await asyncio.to_thread(cls._open, url, cipher or FieldCipher(), clock, random_bytes, threads, report)
 
     @classmethod
     def _open(
@@ -132,6 +134,7 @@ class Store:
         clock: Callable[[], Instant] | None,
         random_bytes: RandomBytes,
         threads: ThreadPool,
+        report: migrate.Report,
     ) -> "Store":
         parsed, options = dialect.parse(url), engine_options(cipher, random_bytes)
         sqlite = dialect.is_sqlite(parsed)
@@ -143,7 +146,7 @@ class Store:
             if not sqlite:
                 dialect.leave_standbys(writer, reader)
                 dialect.refuse_transaction_pooler(writer, reader)
-            migrate.upgrade(writer)
+            migrate.upgrade(writer, report=report)
             with reader.connect() as tx:
                 versions_behind = _begin(clock, tx)
         except BaseException as error:

@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from relay.errors import ConstraintViolation, StoreError
+from relay.errors import ConstraintViolation, StoreError, StoreNotReady
 from relay.model import Instant
 from relay.store.engine import driver_errors, file_lock
 
@@ -328,5 +328,7 @@ def is_caused_by_statement(error: DBAPIError) -> bool:
 
 def to_store_error(error: DBAPIError) -> StoreError:
     """The database's error as the relay's own, with a text for the operator."""
-    kind = ConstraintViolation if isinstance(error, DataError | IntegrityError) else StoreError
+    kind: type[StoreError] = ConstraintViolation if isinstance(error, DataError | IntegrityError) else StoreError
+    if isinstance(error, OperationalError) and driver_errors.is_temporary(error.orig):
+        kind = StoreNotReady
     return kind(driver_errors.explain(error.orig))

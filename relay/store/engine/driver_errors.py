@@ -5,6 +5,12 @@ import re
 _READ_ONLY = "25006"
 _NOT_SUPPORTED = "0A000"
 
+_LOCK_NOT_AVAILABLE = "55P03"
+
+_NOT_YET = "starting up|shutting down|not yet accepting|in recovery|too many|connection slots"
+"""What PostgreSQL itself says if it lets nobody in for now."""
+_UNREACHED = "connection refused|timeout expired|timed out|(resolve|translate) host|no such file|no route to host"
+
 _MAX_REASON = 200
 
 _REASON = re.compile(r"(?:port \d+|socket \"[^\"]*\") failed: (?P<reason>.*)", re.DOTALL)
@@ -15,6 +21,17 @@ def is_read_only(error: BaseException | None) -> bool:
     """Whether the server is a standby, or has become one: it reads, but accepts no writes."""
     sqlstate = getattr(error, "sqlstate", None)
     return sqlstate == _READ_ONLY or (sqlstate == _NOT_SUPPORTED and "recovery" in str(error))
+
+
+def is_temporary(error: BaseException | None) -> bool:
+    """Whether a database that starts, or that a colleague starts soon, fails like this: it does not answer, has no
+    address, lets nobody in yet, has no connection left, or another transaction holds a table."""
+    if getattr(error, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+        return True
+    text = str(error)
+    if "FATAL" in text:
+        return re.search(_NOT_YET, text, re.IGNORECASE) is not None
+    return re.search(_UNREACHED, text, re.IGNORECASE) is not None
 
 
 def explain(error: BaseException | None) -> str:

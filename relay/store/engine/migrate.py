@@ -6,7 +6,8 @@ oldest version for which that holds. It is written into the store, for relays th
 
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from alembic import command
@@ -15,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, select, text, update
 
-from relay.errors import StoreError
+from relay.errors import StoreError, StoreNotReady
 from relay.store.engine import dialect
 from relay.store.engine.schema import store_compatibility
 
@@ -26,6 +27,20 @@ removes something sets it to its own version: all relays must stop for that upgr
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 VERSIONS = (MIGRATIONS / "versions",)
 """Folders of the migrations of this version."""
+
+_HOLDER = text(
+    "SELECT locks.pid, xact_start AT TIME ZONE 'UTC' AS since"
+    " FROM pg_locks locks LEFT JOIN pg_stat_activity USING (pid)"
+    " WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname ="
+    " current_database()) AND (classid::bigint << 32) + objid::bigint = :lock"
+)
+
+PATIENCE = 600.0
+"""Seconds to wait for the lock of migrations."""
+_TRY_EVERY = 0.5
+
+Report = Callable[[str], None]
+"""Gets what is done now, as a clause such as `the tables are upgraded, step 1 of 2`."""
 
 _LOCK = 0x5245_4C41_59  # 'RELAY': PostgreSQL's advisory lock of this purpose
 
@@ -70,22 +85,57 @@ def needs_upgrade(connection: Connection, ignore_lock: str | None = None, versio
 
 
 def upgrade(
-    engine: Engine, ignore_lock: str | None = None, versions: Sequence[Path] = VERSIONS, to: str = "head"
+    engine: Engine,
+    ignore_lock: str | None = None,
+    versions: Sequence[Path] = VERSIONS,
+    to: str = "head",
+    report: Report = lambda _: None,
+    patience: float = PATIENCE,
 ) -> None:
     """Applies the missing migrations up to `to`; one relay does it while others wait.
 
-    Raises StoreError as `needs_upgrade` does, and DBAPIError if a table stays in use; then nothing changes.
+    The lock and the migrations are in one transaction, so that the lock ends with it on whatever connection. `report`
+    gets what is done now, as a clause. Raises StoreNotReady if another has the lock for longer than `patience`
+    seconds; StoreError as `needs_upgrade` does, and DBAPIError if a table stays in use; then nothing changes.
     """
+    give_up_at = time.monotonic() + patience
+    while not _upgrade_unless_locked(engine, ignore_lock, versions, to, report):
+        if time.monotonic() >= give_up_at:
+            raise StoreNotReady(f"the tables can't be upgraded: {_holder(engine)}")
+        report(_holder(engine))
+        time.sleep(_TRY_EVERY)
+
+
+def _upgrade_unless_locked(
+    engine: Engine, ignore_lock: str | None, versions: Sequence[Path], to: str, report: Report
+) -> bool:
+    """Applies the missing migrations. False if another relay has the lock."""
     config = _config(versions)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with engine.begin() as connection:
-        _wait_for_others(connection)
+        if not _acquire_lock(connection):
+            return False
         if not needs_upgrade(connection, ignore_lock, versions):
-            return
-        config.attributes["connection"] = connection
+            return True
+        config.attributes |= {"connection": connection, "on_version_apply": _progress(connection, config, report)}
         command.upgrade(config, to)
         if to == "head":
             _write(connection, oldest=OLDEST_COMPATIBLE)
+    return True
+
+
+def _progress(connection: Connection, config: Config, report: Report) -> Callable[..., None]:
+    """Reports the first step now; the returned function, called after each step, reports the next one."""
+    scripts, current = ScriptDirectory.from_config(config), version_of(connection)
+    total = len(list(scripts.iterate_revisions("heads", current or "base")))
+    steps = iter(range(2, total + 2))
+    report(f"the tables are upgraded, step 1 of {total}")
+
+    def applied(**_: object) -> None:
+        if (step := next(steps, total)) <= total:
+            report(f"the tables are upgraded, step {step} of {total}")
+
+    return applied
 
 
 def is_locked_out(connection: Connection) -> bool:
@@ -115,10 +165,19 @@ def _write(connection: Connection, **values: str | None) -> None:
     connection.execute(update(store_compatibility), values)
 
 
-def _wait_for_others(connection: Connection) -> None:
-    """Takes the lock of migrations until the transaction ends, however long that takes; tables in use get less time."""
-    if connection.dialect.name == "postgresql":
-        patience = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": patience})
+def _acquire_lock(connection: Connection) -> bool:
+    """Takes the lock of migrations until the transaction ends. False if another relay has it."""
+    if connection.dialect.name != "postgresql":
+        return True
+    taken: bool = connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one()
+    return taken
+
+
+def _holder(engine: Engine) -> str:
+    """Who has the lock of migrations, as a clause."""
+    with engine.connect() as connection:
+        row = connection.execute(_HOLDER, {"lock": _LOCK}).first()
+    if row is None:
+        return "another relay had the lock of migrations until now"
+    since = f" since {row.since:%Y-%m-%dT%H:%M:%SZ}" if row.since is not None else ""
+    return f"it waits for the lock of migrations, which process {row.pid} of PostgreSQL holds{since}"

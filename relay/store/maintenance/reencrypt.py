@@ -17,6 +17,7 @@ from relay.security import FieldCipher
 from relay.signing import SignatureScheme
 from relay.store.engine import encrypted_columns
 from relay.store.engine.database import RandomBytes, Store, ThreadPool, Tx, cipher_of
+from relay.store.engine.migrate import Report
 from relay.store.engine.schema import callback_tokens, idempotency
 from relay.store.engine.schema import endpoints as endpoint_rows
 from relay.store.tables import endpoints
@@ -51,13 +52,14 @@ async def open_store(
     clock: Callable[[], Instant] | None = None,
     random_bytes: RandomBytes = secrets.token_bytes,
     threads: ThreadPool = ThreadPoolExecutor,
+    report: Report = lambda _: None,
 ) -> Store:
     """Opens a store and re-encrypts the rows of other keys. `progress` gets the rows done and the rows in all.
 
-    `clock`, `random_bytes` and `threads` are as in `Store.open`. Raises StoreError, whose text says what to do, if a
-    key of the store is missing; then nothing is changed.
+    `clock`, `random_bytes`, `threads` and `report` are as in `Store.open`. Raises StoreError, whose text says what to
+    do, if a key of the store is missing; then nothing is changed.
     """
-    store = await Store.open(url, cipher, clock, random_bytes, threads)
+    store = await Store.open(url, cipher, clock, random_bytes, threads, report)
     try:
         await store.read(check)
         await _reencrypt_all(store, progress)

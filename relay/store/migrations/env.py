@@ -2,5 +2,10 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+attributes = context.config.attributes
+context.configure(
+    connection=attributes["connection"],
+    transactional_ddl=True,
+    on_version_apply=attributes["on_version_apply"],
+)
 context.run_migrations()

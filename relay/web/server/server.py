@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import cast
@@ -17,6 +18,15 @@ DEFAULT_LIMITS = ConnectionLimits()
 
 FINISH_REQUESTS = 1
 """Seconds for open requests when the server stops."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals to the program: at the first it would close its socket at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
 
 
 def server_config(

@@ -1,0 +1,86 @@
+"""A relay listens first: it is alive while it waits for its database, and serves on for a while after SIGTERM."""
+
+import asyncio
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from relay.store.engine import migrate
+from tests.e2e.conftest import API_KEY, Stage
+from tests.torture.postgresql import postgresql, url_at
+from tests.torture.proxy import proxy
+
+BEARER = {"authorization": f"Bearer {API_KEY}"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's own user may enter."""
+    made = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+async def test_a_relay_waits_for_its_database_and_for_another_upgrade(stage: Stage, folder: Path) -> None:
+    """Without exiting: it is alive, at any Host, and says what it waits for; then it gets ready by itself."""
+    async with postgresql(folder) as server, proxy(server.port) as between:
+        await between.break_off()
+        relay = stage.serve(storage={"url": url_at(between.port)})
+        starting = asyncio.create_task(relay.start())
+        async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+
+            async def says(words: str) -> None:
+                async with asyncio.timeout(60):
+                    while True:
+                        with suppress(httpx.HTTPError):
+                            alive = await http.get("/healthz", headers={"host": "10.244.0.5:8000"})
+                            ready = await http.get("/readyz")
+                            if ready.status_code == 503 and words in ready.text:
+                                assert alive.status_code == 200
+                                return
+                        await asyncio.sleep(0.05)
+
+            await says("the database can't be reached")
+            with psycopg.connect(server.url) as other:
+                other.execute(f"SELECT pg_advisory_xact_lock({migrate._LOCK})")
+                await between.mend()
+                await says(f"the lock of migrations, which process {other.info.backend_pid} of PostgreSQL")
+                assert not starting.done()
+            await starting
+        assert await relay.stop() == 0
+        assert relay.log.read_text().count("the database can't be reached") == 1
+
+
+async def test_no_request_fails_while_load_balancers_learn_of_a_stop(stage: Stage) -> None:
+    """After SIGTERM readiness is 503 at once, and requests are served for the drain; a second signal ends it."""
+    relay = stage.serve(server={"drain": "6s"})
+    await relay.start()
+    statuses: list[int] = []
+    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+        relay.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        async with asyncio.timeout(4):
+            while (await http.get("/readyz?exclude=exec")).status_code != 503:
+                pass
+        while time.monotonic() - began < 3:  # a deregistration that lags, with 50 requests a second
+            async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as newcomer:
+                statuses.append((await newcomer.get("/v1/jobs")).status_code)
+            await asyncio.sleep(0.02)
+    assert set(statuses) == {200}
+    assert statuses
+    assert relay.process is not None
+    assert await asyncio.wait_for(relay.process.wait(), 30) == 0
+    await relay.start()
+    began = time.monotonic()
+    relay.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.1)
+    assert await relay.stop() == 0
+    assert time.monotonic() - began < 5.9
