@@ -55,6 +55,8 @@ async def test_every_act_is_recorded_and_no_secret(locked: Api, clock: Clock) ->
         ("POST", f"/v1/endpoints/{id}/test", {}),
         ("POST", f"/v1/deliveries/{delivery}/resend", None),
         ("POST", "/v1/deliveries/resend", {"status": "failed", "dry_run": True}),
+        ("POST", f"/v1/endpoints/{id}/replay", {"since": "2024-03-01T00:00:00Z"}),
+        ("POST", f"/v1/endpoints/{id}/stop-replay", None),
         ("POST", f"/v1/endpoints/{id}/disable", None),
         ("POST", f"/v1/endpoints/{id}/disable", None),
         ("POST", f"/v1/endpoints/{id}/enable", None),
@@ -78,6 +80,8 @@ async def test_every_act_is_recorded_and_no_secret(locked: Api, clock: Clock) ->
         ("endpoint.secret_rotated", id, "renamed"),
         ("endpoint.tested", id, "renamed"),
         ("delivery.resent", delivery, None),
+        ("replay.started", id, "renamed"),
+        ("replay.stopped", id, None),
         ("endpoint.disabled", id, "renamed"),
         ("endpoint.enabled", id, "renamed"),
         ("registration.withdrawn", registered["id"], None),
@@ -102,7 +106,7 @@ def test_every_call_that_changes_something_is_audited_or_says_why_not() -> None:
     audited = set(
         "createEndpoint changeEndpoint removeEndpoint testEndpoint rotateSecret enableEndpoint disableEndpoint "
         "resendDelivery resendDeliveries withdrawRegistration rotateExecCallback suspendSending resumeSending "
-        "discardWaiting".split()
+        "discardWaiting replayEndpoint stopReplay".split()
     )
     assert changing == audited | set(UNRECORDED)
 
