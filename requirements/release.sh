@@ -8,10 +8,15 @@ env=build/release-environment
 version=$("$run/python" -c 'import relay; print(relay.__version__)')
 # As files are named: 0.1.0-rc1 is 0.1.0rc1 there.
 packaged=$("$run/python" -c 'import relay; from packaging.version import Version; print(Version(relay.__version__))')
-rm -rf dist "$env"
+source=build/release-source
+rm -rf dist "$env" "$source"
 
+# What the repository holds, with a README whose links work at PyPI too.
+mkdir -p "$source"
+git ls-files -z relay pyproject.toml README.md LICENSE | tar --null -T - -cf - | tar -xf - -C "$source"
+"$run/python" -m requirements.readme > "$source/README.md"
 # The wheel is made out of the source distribution: what that lacks, the wheel lacks, and the demo shows it.
-"$run/python" -m build --no-isolation --outdir dist . > /dev/null
+"$run/python" -m build --no-isolation --outdir dist "$source" > /dev/null
 wheel=$(ls dist/*.whl)
 "$run/python" -m twine check --strict dist/*
 case "$wheel" in

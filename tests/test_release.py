@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import relay
+from requirements.readme import absolute
 
 ROOT = Path(__file__).parents[1]
 MAKING = (ROOT / "requirements/release.sh").read_text()
@@ -57,6 +58,7 @@ def test_the_wheel_has_its_metadata(wheel: zipfile.ZipFile) -> None:
     fields = metadata(wheel)
     assert (fields["Name"], fields["Version"]) == ("exec-relay", relay.__version__)
     assert (fields["License-Expression"], fields["Requires-Python"]) == ("MIT", ">=3.11")
+    assert any(url.startswith("Source, https://") for url in fields.get_all("Project-URL", []))
     assert {"postgres", "otel"} <= set(fields.get_all("Provides-Extra", []))
     assert "# The relay" in fields.get_payload()
     [entries] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
@@ -76,6 +78,21 @@ def test_the_version_is_defined_once() -> None:
         *(ROOT / "docs").rglob("*.py"),
     ]
     assert [path for path in files if quoted in path.read_text()] == [ROOT / "relay/__init__.py"]
+
+
+def test_the_readme_has_no_relative_link_at_pypi() -> None:
+    """Links and pictures lead to the repository, at the version's tag; each leads to a file that is there."""
+    repository, tag = "https://github.com/a/b", f"v{relay.__version__}"
+    text = absolute((ROOT / "README.md").read_text(), repository, relay.__version__)
+    targets = re.findall(r"\]\(([^)]+)\)|<img src=\"([^\"]+)\"", text)
+    links = [one or other for one, other in targets]
+    assert [link for link in links if not link.startswith("https://")] == []
+    own = [link for link in links if "/a/b/" in link]
+    assert len(own) >= 20
+    for link in own:
+        host = "raw.githubusercontent.com" if link.endswith((".png", ".svg")) else "github.com"
+        assert link.startswith(f"https://{host}/a/b/")
+        assert (ROOT / link.partition(f"/{tag}/")[2].partition("#")[0]).exists(), link
 
 
 def test_the_installed_release_runs_the_demo() -> None:
