@@ -20,7 +20,8 @@ from relay.formats.exchange import (
     json_call,
     shown,
 )
-from relay.formats.message_text import EventText, Fact, Tone, describe_event, digest_markdown, markdown_job_link
+from relay.formats.markdown import digest_markdown, markdown_job_link
+from relay.formats.message_text import EventText, Fact, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 

@@ -29,7 +29,8 @@ import math
 import re
 from typing import Any, TypeVar
 
-from relay.formats.message_text import WORD_JOINER, describe_event, link, nested_object
+from relay.formats.inert_text import WORD_JOINER, link
+from relay.formats.message_text import describe_event, nested_object
 from relay.model import Event, Registration, to_rfc3339
 
 T = TypeVar("T")

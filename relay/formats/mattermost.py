@@ -8,15 +8,9 @@ from collections.abc import Callable
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import (
-    EventText,
-    Fact,
-    Tone,
-    describe_event,
-    digest_markdown,
-    markdown_job_link,
-    without_user_mentions,
-)
+from relay.formats.inert_text import without_user_mentions
+from relay.formats.markdown import digest_markdown, markdown_job_link
+from relay.formats.message_text import EventText, Fact, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 

@@ -6,14 +6,13 @@ e-mail addresses in a text, are what people click or copy, so they stay as they 
 """
 
 import json
-import re
-import string
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote, urlsplit
 
+from relay.formats.durations import count_text, duration, rounded_duration
+from relay.formats.inert_text import link, sanitize
 from relay.formats.truncate import truncate, utf16_length
 from relay.model import (
     FINAL_EVENTS,
@@ -33,34 +32,14 @@ MAX_PAIRS = 3
 MAX_LINES = 20
 """Jobs of a digest that a chat lists."""
 
-_MAX_READ = 10_000
-_MAX_TEXT = 3_000
-_MAX_LABEL = 100
+MAX_LABEL = 100
+"""UTF-16 units of a key of the metadata and the like."""
+MAX_VALUE = 200
+"""Of a value."""
 _MAX_LINE = 90
 _MAX_NOTE = 50
 _NAMED = 3
-_MAX_VALUE = 200
 _MAX_PROMPT = 300
-_MAX_LINK = 2_048  # Discord's limit, the least of all receivers
-_LINK = re.compile(r"https?://[^\s\x00-\x20\x7f<>\"`\\^{|}]+", re.IGNORECASE)
-_CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters except blanks, and characters that change the direction of the following text."""
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_BLANKS = re.compile(r"\s+")
-_MENTION_SIGN = r"(?!(?:(?<=\w)|(?<=\w[%+-]))@[\w-]+\.\w)@"
-"""An @, unless it is that of an e-mail address: `jane@channel4.com` is no mention in any chat."""
-_MENTIONS_AND_LINKS = re.compile(
-    rf"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|{_MENTION_SIGN}(?=everyone|here|channel|all)|:(?=//)|\bwww(?=\.)"
-    r"|\b(?:mailto|tel|sms|callto):",
-    re.IGNORECASE,
-)
-"""Text that a chat may read as a mention or turn into a link. A word joiner after it, which is invisible, prevents it.
-"""
-WORD_JOINER = "\u2060"
-"""Invisible, and without a width."""
-_USER_MENTION = re.compile(rf"{_MENTION_SIGN}(?=\w)")
-_EVERYONE = re.compile("@(?=everyone|here)", re.IGNORECASE)
-_MENTION_MARKS = re.compile(r"[<>]|@+(?=everyone|here|channel|all)", re.IGNORECASE)
 
 
 class Tone(StrEnum):
@@ -204,7 +183,7 @@ def describe_event(event: Event) -> EventText:
     context = event.context
     name = sanitize(nested_object(event.job, "scenario").get("name"))
     code = (
-        sanitize(nested_object(event.job, "error").get("code"), _MAX_LABEL) if event.type is EventType.FAILED else None
+        sanitize(nested_object(event.job, "error").get("code"), MAX_LABEL) if event.type is EventType.FAILED else None
     )
     title = f"{_test_label(event)}{_TITLES[event.type]}"
     headline = f"{title}: {name}" if name else title
@@ -220,7 +199,7 @@ def describe_event(event: Event) -> EventText:
         code=code,
         link=link_to_scenario if event.type is EventType.COMPLETED else None,
         page=link(context.page) if event.type in FINAL_EVENTS and event.type is not EventType.COMPLETED else None,
-        requested_by=sanitize(context.requested_by, _MAX_VALUE),
+        requested_by=sanitize(context.requested_by, MAX_VALUE),
         pairs=tuple(_pairs(context.metadata)),
         prompt=None if name else sanitize(context.prompt, _MAX_PROMPT),
         next_step=_POLICY_STEP if code == "CONTENT_POLICY_VIOLATION" else _NEXT_STEPS.get(event.type),
@@ -230,7 +209,7 @@ def describe_event(event: Event) -> EventText:
 
 def _summary(event: Event, headline: str, detail: str | None, code: str | None) -> str:
     """The whole news in one line."""
-    requested_by = sanitize(event.context.requested_by, _MAX_LABEL)
+    requested_by = sanitize(event.context.requested_by, MAX_LABEL)
     if event.type is EventType.COMPLETED:
         summary = headline
     elif event.type is EventType.FAILED:
@@ -254,8 +233,8 @@ def _pairs(metadata: Mapping[str, Any]) -> Iterator[Fact]:
         if key == "requested_by" or count == MAX_PAIRS:
             continue
         text = json.dumps(value) if isinstance(value, bool | int | float) else value
-        label, url = sanitize(key, _MAX_LABEL), link(text.strip()) if isinstance(text, str) else None
-        line = truncate(url, _MAX_VALUE) if url else sanitize(text, _MAX_VALUE)
+        label, url = sanitize(key, MAX_LABEL), link(text.strip()) if isinstance(text, str) else None
+        line = truncate(url, MAX_VALUE) if url else sanitize(text, MAX_VALUE)
         if label and line:
             count += 1
             yield Fact(label, line, url)
@@ -286,7 +265,7 @@ def _describe_digest(event: Event) -> EventText:
     numbers = {type: number for type in _COUNTED if isinstance(number := counts.get(type.value), int)}
     parts = [f"{number} {_COUNTED[type]}" for type, number in numbers.items()]
     if numbers.get(EventType.COMPLETED):
-        parts[0] = f"{_count_text(numbers[EventType.COMPLETED], 'scenario')} ready"
+        parts[0] = f"{count_text(numbers[EventType.COMPLETED], 'scenario')} ready"
     headline = ", ".join(parts) if numbers.get(EventType.COMPLETED) else f"Scenarios: {', '.join(parts)}"
     jobs = event.job.get("jobs")
     lines = tuple(_digest_line(job) for job in jobs if isinstance(job, Mapping)) if isinstance(jobs, list) else ()
@@ -308,7 +287,7 @@ def _digest_line(job: Mapping[str, Any]) -> DigestLine:
     """Never raises, whatever the job holds."""
     type = next((type for type in EventType if type.value == job.get("event")), EventType.COMPLETED)
     name = sanitize(job.get("name"), _MAX_LINE)
-    job_id = sanitize(job.get("job_id"), _MAX_LABEL) or ""
+    job_id = sanitize(job.get("job_id"), MAX_LABEL) or ""
     text = name or f"Job {job_id}"
     if type is not EventType.COMPLETED:
         text = f"{_TITLES[type]}: {name or f'job {job_id}'}"
@@ -338,7 +317,7 @@ def _detail(event: Event) -> str | None:
             return "Exec does not know this job; no longer tracked."
         case EventType.EXPIRED:
             after = rounded_duration(event.context.tracked_seconds)
-            status = sanitize(event.job.get("status"), _MAX_LABEL)
+            status = sanitize(event.job.get("status"), MAX_LABEL)
             last = f" Exec's last status: {status}." if status else ""
             return f"Not finished{f' after {after}' if after else ''}; no longer tracked.{last}"
     return None
@@ -350,11 +329,11 @@ def _footnote(event: Event) -> str:
     if elapsed:
         parts.insert(0, f"Took {elapsed}" if event.type is EventType.COMPLETED else f"After {elapsed}")
     if event.workspace != "default":
-        parts.append(f"Workspace {sanitize(event.workspace, _MAX_LABEL)}")
+        parts.append(f"Workspace {sanitize(event.workspace, MAX_LABEL)}")
     if event.replaces:
         parts.append(_correction(event.replaces))
     if event.context.test:
-        by = sanitize(event.context.tested_by, _MAX_LABEL)
+        by = sanitize(event.context.tested_by, MAX_LABEL)
         parts.append(f"A sample, sent {f'by {by} ' if by else ''}to test this endpoint")
     return " · ".join(parts)
 
@@ -367,36 +346,6 @@ def nested_object(job: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """The object called `name` in the job; an empty one if there is none."""
     value = job.get(name)
     return value if isinstance(value, Mapping) else {}
-
-
-def sanitize(text: object, limit: int = _MAX_TEXT) -> str | None:
-    """Text of other people as one harmless line of at most `limit` UTF-16 units.
-
-    None if the value is no text, or if nothing is left of it.
-    """
-    if not isinstance(text, str):
-        return None
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
-    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{WORD_JOINER}", line), limit) or None  # guard: inert-texts
-
-
-def markdown_job_link(content: EventText) -> str | None:
-    """A Markdown link to the job's page, in whose URL no bracket ends the link; None without a page."""
-    return f"[{OPEN_JOB}]({_in_markdown(content.page)})" if content.page else None
-
-
-def digest_markdown(content: EventText, escape: Callable[[str], str], limit: int) -> list[str]:
-    """The lines of a digest with Markdown links, as many as fit into `limit` UTF-16 units, and how many more.
-
-    `escape` is for texts of other people. A link that is too long for its line is left out.
-    """
-
-    def draw(line: DigestLine) -> str:
-        text = escape(line.text)
-        linked = f"[{text}]({_in_markdown(line.link)})" if line.link and len(line.link) <= _MAX_VALUE else text
-        return f"{line.mark} {linked}{escape(line.note)}"
-
-    return digest_within(content, draw, limit - _MAX_LABEL, lambda text: utf16_length(text) + 1)
 
 
 def digest_within(
@@ -412,79 +361,3 @@ def digest_within(
         lines.append(drawn)
     remainder = more_than(len(lines), content.jobs)
     return [*lines, remainder] if remainder else lines
-
-
-def _in_markdown(url: str) -> str:
-    return url.replace("(", "%28").replace(")", "%29")
-
-
-def without_user_mentions(text: str) -> str:
-    """`text` with a word joiner after each @ that a chat without markup would read as the beginning of a user's name.
-
-    An e-mail address stays as it is.
-    """
-    return _USER_MENTION.sub(f"@{WORD_JOINER}", text)
-
-
-def without_everyone(text: str) -> str:
-    """`text` for a chat that reads @everyone and @here inside of an e-mail address too."""
-    return _EVERYONE.sub(f"@{WORD_JOINER}", text)
-
-
-def plain_value(text: str, limit: int = _MAX_TEXT) -> str:
-    """An id or an instant as one line of at most `limit` UTF-16 units: a mention's marks go, and nothing is added."""
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
-    units = _MENTION_MARKS.sub("", line).encode("utf-16-le")
-    return units[: 2 * limit].decode("utf-16-le", "ignore")
-
-
-def link(url: object) -> str | None:
-    """The URL if it can be opened, else None: http or https, with a host, and short enough for every chat.
-
-    None if it has a user name, because the real host comes after it (`https://exec.com@evil.example/`). Letters beyond
-    ASCII in its path are percent-encoded, because chats refuse a whole message for one odd URL.
-    """
-    if not isinstance(url, str) or len(url) > _MAX_LINK or not _LINK.fullmatch(url):
-        return None
-    try:
-        parsed = urlsplit(url)
-        encoded = quote(url, safe=string.punctuation)
-        # guard: links-with-user-names
-        usable = parsed.hostname and parsed.hostname.isascii() and parsed.port != 0 and "@" not in parsed.netloc
-    except ValueError:
-        return None
-    return encoded if usable and len(encoded) <= _MAX_LINK else None
-
-
-def duration(seconds: object) -> str | None:
-    """`40 s`, `2 min 25 s`, `1 h 5 min`; None for a value that is no duration."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        return None
-    if not 0 <= seconds < 1e9:
-        return None
-    rounded = round(seconds)
-    if rounded < 1:
-        return "under 1 s"
-    if rounded < 3_600:
-        return _two_units(rounded // 60, "min", rounded % 60, "s")
-    minutes = round(rounded / 60)
-    return _two_units(minutes // 60, "h", minutes % 60, "min")
-
-
-def _two_units(large: int, large_unit: str, small: int, small_unit: str) -> str:
-    parts = [f"{large} {large_unit}" if large else "", f"{small} {small_unit}" if small else ""]
-    return " ".join(filter(None, parts))
-
-
-def rounded_duration(seconds: float | None) -> str | None:
-    """`24 hours`, `6 minutes`, `1 day`: one unit, for a usual or a longest time; None without a time."""
-    if seconds is None or not 0 < seconds < 1e9:
-        return None
-    for unit, size, minimum in (("day", 86_400, 2 * 86_400), ("hour", 3_600, 5_400), ("minute", 60, 90)):
-        if seconds >= minimum:
-            return _count_text(round(seconds / size), unit)
-    return _count_text(max(1, round(seconds)), "second")
-
-
-def _count_text(number: int, unit: str) -> str:
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

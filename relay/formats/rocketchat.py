@@ -6,6 +6,8 @@ so a word joiner after each one keeps a text from being a link.
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
+from relay.formats.inert_text import WORD_JOINER, without_user_mentions
+from relay.formats.markdown import digest_markdown, markdown_job_link
 from relay.formats.mattermost import (
     COLOURS,
     MAX_DIGEST,
@@ -15,14 +17,7 @@ from relay.formats.mattermost import (
     detail_beside_summary,
     fact_fields,
 )
-from relay.formats.message_text import (
-    WORD_JOINER,
-    EventText,
-    describe_event,
-    digest_markdown,
-    markdown_job_link,
-    without_user_mentions,
-)
+from relay.formats.message_text import EventText, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 

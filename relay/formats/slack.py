@@ -7,7 +7,8 @@ click on one if the app has no interactivity URL, and the apps of incoming webho
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.message_text import OPEN_JOB, EventText, Fact, describe_event, without_everyone
+from relay.formats.inert_text import without_everyone
+from relay.formats.message_text import OPEN_JOB, EventText, Fact, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 

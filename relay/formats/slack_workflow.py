@@ -10,7 +10,7 @@ import json
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.flat import PROSE, flat_fields, flat_metadata
-from relay.formats.message_text import link, plain_value, sanitize
+from relay.formats.inert_text import link, plain_value, sanitize
 from relay.formats.slack import error_meaning, rejection_in_body
 from relay.model import Event, Registration
 

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.encode_json import encode_json
-from relay.formats.message_text import OPEN_JOB, describe_event, without_user_mentions
+from relay.formats.inert_text import without_user_mentions
+from relay.formats.message_text import OPEN_JOB, describe_event
 from relay.formats.truncate import truncate, utf16_length
 from relay.model import Event, Registration
 

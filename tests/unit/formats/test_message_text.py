@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.formats.message_text import describe_event, duration, link, sanitize
+from relay.formats.durations import duration
+from relay.formats.inert_text import link, sanitize
+from relay.formats.message_text import describe_event
 from relay.model import EventType
 from tests.unit.formats.format_samples import COMPLETED, FAILED, JOBS, QUEUED, event
 
