@@ -78,7 +78,7 @@ def test_pods_are_restricted(path: Path) -> None:
     assert all(re.fullmatch(r"RELAY_[A-Z]+__[A-Z_]+", key) for key in (*secret, *plain))
     assert {"RELAY_EXEC__API_KEY", "RELAY_SECURITY__API_KEYS", "RELAY_SECURITY__SECRET_KEY"} <= set(secret)
     assert not any(one["secretKeyRef"].get("optional") for one in secret.values())
-    assert set(plain) == {"RELAY_SERVER__TRUSTED_PROXIES"}
+    assert set(plain) == {"RELAY_SERVER__DRAIN", "RELAY_SERVER__TRUSTED_PROXIES"}
 
 
 def test_no_default_password_is_set() -> None:

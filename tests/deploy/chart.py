@@ -117,6 +117,7 @@ def test_a_changed_secret_restarts_the_pods() -> None:
         ((EXISTING, "metrics.serviceMonitor.enabled=true"), "with the scope read"),
         ((EXISTING, "drainSeconds=25"), "terminationGracePeriodSeconds: must be more"),
         ((EXISTING, "config.server.port=9000"), "config.server.port: has a separate value"),
+        ((EXISTING, "config.server.drain=9s"), "config.server.drain: has a separate value"),
         ((EXISTING, "replica=2"), "replica"),
         ((EXISTING, "store=mysql"), "store"),
     ],
@@ -176,7 +177,7 @@ def test_pods_have_time_to_start_and_stop(values: tuple[str, ...]) -> None:
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 600
     assert startup["httpGet"]["path"] == container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?exclude=exec"
-    drain = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    [drain] = [int(one["value"].removesuffix("s")) for one in container["env"] if one["name"] == "RELAY_SERVER__DRAIN"]
     assert drain == 5
     assert spec["terminationGracePeriodSeconds"] > drain + config.DeliverySection().timeout / 1000
     assert spec["enableServiceLinks"] is False

@@ -24,7 +24,7 @@
 {{- if le (int .Values.terminationGracePeriodSeconds) (add (int .Values.drainSeconds) 10) -}}
 {{- fail "terminationGracePeriodSeconds: must be more than drainSeconds plus ten seconds for attempts in flight" -}}
 {{- end -}}
-{{- range $name := list "host" "port" "public_url" "trusted_proxies" -}}
+{{- range $name := list "host" "port" "public_url" "trusted_proxies" "drain" -}}
 {{- if hasKey ($.Values.config.server | default dict) $name -}}
 {{- fail (printf "config.server.%s: has a separate value in this chart" $name) -}}
 {{- end -}}
