@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from relay import verify
 from relay.config import EndpointSection
@@ -96,6 +97,13 @@ async def test_the_configuration_may_define_it(api: Api) -> None:
     made = await relay.store.read(lambda tx: endpoints.by_name(tx, "warehouse"))
     assert made is not None
     assert (made.is_pulled, made.host, made.format) == (True, "", "standard")
+    pushed = section.model_copy(update={"url": SecretStr("https://example.com/")})
+    await relay.store.write(lambda tx: admin.sync_configured(tx, [pushed], relay.rules, api.clock()))
+    await api.register("j1", callback_url=None)
+    [delivery] = await api.deliver("j1")
+    await relay.store.write(lambda tx: admin.sync_configured(tx, [section], relay.rules, api.clock()))
+    cancelled = await api.get(f"/v1/deliveries/{delivery}")
+    assert (cancelled["status"], "read from the feed" in cancelled["reason"]) == ("cancelled", True)
     removed = await relay.store.write(lambda tx: admin.sync_configured(tx, [], relay.rules, api.clock()))
     assert removed == [made.id]
 
