@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import httpx
@@ -645,6 +646,10 @@ class Relay:
         await self.store.write(unpause)
         for id in removed:
             with suppress(NotFound):  # another relay on the store reads the same configuration
+                if await self.store.write(partial(admin.retire, id=id, now=now), at_end=True):
+                    text = "endpoint %s is no longer in the configuration; what waits for it is held: see its page"
+                    self.telemetry.log.warning(text, id)
+                    continue
                 await admin.delete(self.store, id, now, configured=True, actor=THE_CONFIGURATION)
 
     def _client_of(self, space: Workspace) -> ExecClient:

@@ -9,7 +9,7 @@ from functools import partial
 from relay.errors import Conflict
 from relay.model import THE_RELAY, Actor, AuditAction, Instant
 from relay.store import Store, Tx
-from relay.store.tables import audit, sending
+from relay.store.tables import audit, replays, sending
 from relay.store.tables.sending import Suspension
 
 BY_HAND = "it was suspended by hand"
@@ -100,12 +100,14 @@ def discard_batch(tx: Tx, actor: Actor, now: Instant, discarded: int) -> tuple[i
     """Cancels some of the deliveries that wait since before the suspension; `discarded` are cancelled already.
 
     Returns how many are cancelled now in all, and whether more are left. With the last batch the relay sends again.
+    Replays end.
     Raises Conflict if sending is not suspended.
     """
     suspension = sending.suspension(tx)
     if suspension is None:
         text = "sending is not suspended, so nothing is discarded; cancel single registrations instead"
         raise Conflict("sending_not_suspended", text)
+    replays.stop_all(tx, now, sending.DISCARD_REASON)
     number = sending.discard_batch(tx, suspension.since, now, BATCH)
     if number < BATCH:
         sending.resume(tx)

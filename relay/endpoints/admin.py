@@ -21,6 +21,7 @@ from relay.model import (
     THE_RELAY,
     Actor,
     AuditAction,
+    DeliveryStatus,
     Endpoint,
     EndpointKind,
     EventType,
@@ -30,7 +31,8 @@ from relay.model import (
 from relay.signing import SignatureScheme, standard_webhooks
 from relay.store import Store, Tx
 from relay.store.engine.database import random_bytes
-from relay.store.tables import audit, endpoints, outbox, registrations, watches
+from relay.store.tables import audit, deliveries, endpoints, outbox, registrations, watches
+from relay.store.tables.filters import DeliveryFilter
 
 OLD_SECRET_GRACE = DAY
 """How long the old secret signs beside the new one, in milliseconds."""
@@ -42,6 +44,9 @@ _SETTINGS = (
 
 BATCH = 500
 """Registrations or deliveries that one transaction ends while their endpoint is deleted."""
+
+RETIRED = "no longer in the configuration"
+"""Why an endpoint is disabled that the configuration had."""
 
 MAX_SECRETS = 5
 """Secrets that sign at the same time, after any number of rotations within a day."""
@@ -222,8 +227,8 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
     """Creates and changes the configured endpoints in the store, by name.
 
     An existing endpoint keeps its id and health, and its secret if none is configured; a secret that the configuration
-    changes is rotated. Returns the ids of endpoints that are configured no longer, for the caller to delete. Raises
-    ValidationFailed for a URL that is blocked. Locks the configured endpoints.
+    changes is rotated. Returns the ids of endpoints that are configured no longer, for the caller to retire or delete.
+    Raises ValidationFailed for a URL that is blocked. Locks the configured endpoints.
     """
     names = {entry.name for entry in configured}
     existing = endpoints.get_for_update_by_name(tx, names)
@@ -231,6 +236,29 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
         _sync(tx, entry, existing.get(entry.name), rules, now)
     standing = endpoints.all_standing(tx)
     return [endpoint.id for endpoint in standing if endpoint.source == "config" and endpoint.name not in names]
+
+
+def retire(tx: Tx, id: str, now: Instant) -> bool:
+    """Retires an endpoint that is configured no longer, if a delivery or an active job waits for it. False if nothing
+    waits, for the caller to delete it.
+
+    It gets no more events of every job, and what waits is held until a person enables or deletes it; if it is
+    configured again, that is undone. Raises NotFound. Locks the endpoint.
+    """
+    endpoint = _lock_with_fingerprint(tx, id)
+    if endpoint.source != "config":
+        return True  # another relay was first
+    pending = DeliveryFilter(endpoint_id=id, status=DeliveryStatus.PENDING)
+    if endpoint.is_pulled:
+        return False
+    if not deliveries.count(tx, pending, limit=1) and not registrations.has_active(tx, id):
+        return False
+    retired = replace(endpoint, kind=EndpointKind.AD_HOC, source="api")
+    reason = RETIRED if endpoint.enabled else f"{RETIRED}; before that: {endpoint.disabled_reason}"
+    retired = replace(retired, disabled_at=endpoint.disabled_at or now, disabled_reason=reason)
+    endpoints.save(tx, retired)
+    _record(tx, THE_CONFIGURATION, AuditAction.ENDPOINT_DISABLED, now, retired)
+    return True
 
 
 def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: EgressRules, now: Instant) -> None:
@@ -261,7 +289,10 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
             _record(tx, THE_CONFIGURATION, AuditAction.ENDPOINT_CREATED, now, new, format=new.format)
             return
         existing = endpoints.get_for_update_by_name(tx, [entry.name]).get(entry.name)
-    changed = replace(_with(existing, validated, entry.name), source="config")
+    changed = replace(_with(existing, validated, entry.name), source="config", kind=EndpointKind.STANDING)
+    if existing.disabled_reason == RETIRED:
+        changed = replace(_healthy(changed), disabled_at=None, disabled_reason=None)
+        outbox.release_held(tx, existing.id, now)
     if secret is not None and secret != existing.secrets[0].value:
         changed = replace(changed, secrets=_rotated(existing, secret, now))
     elif entry.signing not in (None, standard_webhooks.scheme_of(existing.secrets[0].value)):

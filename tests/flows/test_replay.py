@@ -169,3 +169,19 @@ async def test_a_replay_goes_on_after_a_restart(start: Start) -> None:
         await world.restart()
         await finish(world, endpoint)
         assert len(world.received("/crm")) == 2 * NUMBER
+
+
+async def test_a_suspended_relay_replays_nothing(start: Start) -> None:
+    """Until a person resumes; after a discard, as of a restored store, the replay has ended."""
+    async with start() as world:
+        endpoint, person = await delivered(world), Actor(via=Via.API, key="anna")
+        await world.relay.sending.suspend(person, world.clock())
+        await replay(world, endpoint, 0)
+        await world.settle()
+        assert len(world.received("/crm")) == NUMBER
+        await world.relay.sending.discard(person, world.clock())
+        world.clock.advance(MINUTE)
+        await world.settle()
+        [found] = await world.relay.store.read(lambda tx: replays.of_endpoint(tx, endpoint.id, 1))
+        assert (found.sent, found.ended_at is not None) == (0, True)
+        assert len(world.received("/crm")) == NUMBER

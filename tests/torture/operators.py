@@ -190,7 +190,9 @@ def _reload(names: tuple[str, ...], write: Write, world: World) -> None:
         for name in names
     ]
     for id in write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, NOON)):
-        while write(partial(standing._delete_batch, id=id, now=NOON, configured=True)):
+        while not write(partial(standing.retire, id=id, now=NOON)) and write(
+            partial(standing._delete_batch, id=id, now=NOON, configured=True)
+        ):
             pass
 
 

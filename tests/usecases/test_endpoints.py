@@ -15,7 +15,7 @@ from relay.endpoints.admin import OLD_SECRET_GRACE
 from relay.errors import NotFound, ValidationFailed
 from relay.model import DeliveryStatus, Endpoint, EventType, Secret
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import deliveries, endpoints, registrations, watches
+from relay.store.tables import deliveries, endpoints, outbox, registrations, watches
 from relay.store.tables.filters import DeliveryFilter
 from tests.conftest import NOON
 from tests.make import OPEN_RULES, claim_due, make_endpoint, make_event
@@ -30,7 +30,8 @@ def configured(name: str = "ops", url: str = "https://example.com/ops", **fields
 async def sync(store: Store, *wanted: EndpointSection, now: int = NOON) -> list[Endpoint]:
     """Applies the configuration. Returns all standing endpoints, by name."""
     for gone in await store.write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, now)):
-        await standing.delete(store, gone, now, configured=True)
+        if not await store.write(lambda tx, gone=gone: standing.retire(tx, gone, now)):  # type: ignore[misc]
+            await standing.delete(store, gone, now, configured=True)
     return sorted(await store.read(endpoints.all_standing), key=lambda one: str(one.name))
 
 
@@ -61,14 +62,47 @@ async def test_a_changed_secret_in_the_configuration_is_rotated(store: Store) ->
 
 
 async def test_an_endpoint_no_longer_configured_is_deleted(store: Store) -> None:
-    """Its pending deliveries are cancelled; endpoints of the API stay."""
+    """If nothing waits for it; its history and endpoints of the API stay."""
     [made] = await sync(store, configured())
     theirs = make_endpoint(name="theirs", url="https://theirs.example/")
     await store.write(lambda tx: endpoints.add(tx, theirs))
     await store.write(lambda tx: enqueue(tx, make_event(), [(made, None)], NOON, 0))
+    await store.write(lambda tx: outbox.cancel_some(tx, made.id, NOON, "over", 10))
     assert await sync(store) == [theirs]
-    which = DeliveryFilter(status=DeliveryStatus.CANCELLED)
-    assert await store.read(lambda tx: deliveries.count(tx, which)) == 1
+    assert await store.read(lambda tx: endpoints.get(tx, made.id)) is None
+    assert await store.read(lambda tx: deliveries.count(tx, DeliveryFilter(endpoint_id=made.id))) == 1
+
+
+async def test_an_endpoint_no_longer_configured_keeps_what_waits_for_it(store: Store) -> None:
+    """It is held for a person to decide; the endpoint gets no further events of every job, and can be deleted."""
+    [made] = await sync(store, configured())
+    await store.write(lambda tx: enqueue(tx, make_event(), [(made, None)], NOON, 0))
+    assert await sync(store) == []
+    retired = await store.read(lambda tx: endpoints.get(tx, made.id))
+    assert retired is not None
+    assert (retired.enabled, retired.disabled_reason, retired.source) == (False, standing.RETIRED, "api")
+    pending = DeliveryFilter(endpoint_id=made.id, status=DeliveryStatus.PENDING)
+    assert await store.read(lambda tx: deliveries.count(tx, pending)) == 1
+    assert await sync(store) == []
+    await standing.delete(store, made.id, NOON)
+    assert await store.read(lambda tx: deliveries.count(tx, pending)) == 0
+
+
+async def test_an_endpoint_that_is_configured_again_sends_what_was_held(store: Store) -> None:
+    """It has its id and its secret; one that was disabled before stays disabled."""
+    [made] = await sync(store, configured(secret=OLD))
+    await store.write(lambda tx: enqueue(tx, make_event(), [(made, None)], NOON, 0))
+    await sync(store)
+    await store.write(lambda tx: outbox.hold_for_disabled(tx, made.id, NOON, 10))
+    [again] = await sync(store, configured(secret=OLD))
+    assert (again.id, again.enabled, again.source, again.secrets) == (made.id, True, "config", made.secrets)
+    assert [claim.delivery.endpoint_id for claim in await store.write(lambda tx: claim_due(tx, NOON, NOON + 1))] == [
+        made.id
+    ]
+    await store.write(lambda tx: standing.disable(tx, again, NOON))
+    await sync(store)
+    [disabled] = await sync(store, configured(secret=OLD))
+    assert not disabled.enabled
 
 
 async def test_the_configuration_takes_over_an_endpoint_of_the_api_by_name(store: Store) -> None:

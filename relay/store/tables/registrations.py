@@ -126,6 +126,15 @@ def of_job(tx: Tx, workspace: str, job_id: str, limit: int) -> list[Registration
     return [_registration(row) for row in rows]
 
 
+def has_active(tx: Tx, endpoint_id: str) -> bool:
+    """Whether an active registration names the endpoint."""
+    of_endpoint = (
+        registrations.c.endpoint_id == endpoint_id,
+        registrations.c.status == RegistrationStatus.ACTIVE.value,
+    )
+    return tx.execute(select(registrations.c.id).where(*of_endpoint).limit(1)).first() is not None
+
+
 def standing_at(tx: Tx, endpoint_id: str, limit: int) -> dict[str, tuple[str, str]]:
     """Registrations of an endpoint that are not withdrawn, at most `limit`: by id, the job (workspace, job id)."""
     query = select(registrations.c.id, registrations.c.workspace, registrations.c.job_id).limit(limit)

@@ -64,6 +64,11 @@ def stop(tx: Tx, endpoint_id: str, now: Instant, reason: str) -> int:
     return tx.execute(query, {"ended_at": now, "reason": reason}).rowcount
 
 
+def stop_all(tx: Tx, now: Instant, reason: str) -> None:
+    """As `stop`, for all endpoints."""
+    tx.execute(update(replays).where(_ACTIVE), {"ended_at": now, "reason": reason})
+
+
 def end(tx: Tx, replay: Replay, now: Instant, reason: str | None = None) -> None:
     """Records the end of a locked replay."""
     tx.execute(update(replays).where(replays.c.id == replay.id), {"ended_at": now, "reason": reason})

@@ -11,7 +11,7 @@ from sqlalchemy import and_, exists, func, literal, or_, select, update
 from relay.model import DeliveryStatus, EndpointKind, Instant
 from relay.store.engine import dialect
 from relay.store.engine.database import Tx
-from relay.store.engine.schema import deliveries, endpoints, sending, watches
+from relay.store.engine.schema import deliveries, endpoints, replays, sending, watches
 
 DISCARD_REASON = "discarded: the store was restored or cloned"
 
@@ -93,7 +93,10 @@ def discard_batch(tx: Tx, since: Instant, now: Instant, limit: int) -> int:
 def _has_something_to_send(tx: Tx) -> bool:
     """Whether anything waits to be sent, or an active job or an endpoint that is not of the configuration exists."""
     added = and_(endpoints.c.kind == EndpointKind.STANDING.value, endpoints.c.source != "config")
-    found = or_(exists().where(_PENDING), exists().where(watches.c.next_poll_at.is_not(None)), exists().where(added))
+    replayed = exists().where(replays.c.ended_at.is_(None))
+    found = or_(
+        exists().where(_PENDING), replayed, exists().where(watches.c.next_poll_at.is_not(None)), exists().where(added)
+    )
     return bool(tx.execute(select(found)).scalar_one())
 
 
