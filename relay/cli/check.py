@@ -4,12 +4,12 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from pydantic import SecretStr
 
+from relay.cli.findings import FAIL, OK, WARN, Finding
 from relay.cli.options import (
     PUBLIC_URL_WITHOUT_KEYS,
     PUBLIC_WITHOUT_KEYS,
@@ -18,6 +18,7 @@ from relay.cli.options import (
     read_config,
 )
 from relay.cli.output import print_text
+from relay.cli.sample_sending import send_samples
 from relay.config import Config, EndpointSection, ExecSection, Workspace, unused_variables
 from relay.egress import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.egress.resolver import ThreadResolver
@@ -34,47 +35,40 @@ from relay.store.tables import api_keys, endpoints
 PROBE_JOB_ID = "relay-check"
 """A job id that does not exist at Exec: the 404 shows that Exec accepts the key."""
 
-OK, WARN, FAIL = "✓", "!", "✗"
 _RESOLVE_SECONDS = 5
 _PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result, with what to do about it."""
-
-    mark: str
-    subject: str
-    text: str
-
-
 @click.command("check")
 @config_option
-def command(path: Path | None) -> None:
+@click.option("--send", is_flag=True, help="Send a sample to each standing endpoint too, and show what it answered.")
+def command(path: Path | None, send: bool) -> None:
     """Check the configuration, the Exec key, the store and each endpoint, and say what to do.
 
-    Changes nothing, and may run beside a relay. Costs one request to Exec for each workspace; sends nothing to the
-    endpoints. A line begins with ✓ if all is well, with ! for advice, and with ✗ for an error: then the exit code is 1.
+    Changes nothing, and may run beside a relay. Costs one request to Exec for each workspace; without --send it sends
+    nothing to the endpoints. A line begins with ✓ if all is well, with ! for advice, and with ✗ for an error: then the
+    exit code is 1.
 
     \b
     Examples:
       relay check --config config.yaml
+      relay check --send
       docker run --rm --env-file relay.env exec-relay check
     """
     config = read_config(path)
-    if not asyncio.run(_check(config)):
+    if not asyncio.run(_check(config, send)):
         raise SystemExit(1)
 
 
-async def _check(config: Config) -> bool:
+async def _check(config: Config, send: bool) -> bool:
     all_passed = True
-    async for finding in _findings(config):
+    async for finding in _findings(config, send):
         all_passed = all_passed and finding.mark != FAIL
         print_text(f"{finding.mark} {finding.subject}: {finding.text}")
     return all_passed
 
 
-async def _findings(config: Config) -> AsyncIterator[Finding]:
+async def _findings(config: Config, send: bool) -> AsyncIterator[Finding]:
     yield Finding(OK, "configuration", "can be used")
     yield _store(config)
     yield _api_keys(config)
@@ -85,6 +79,9 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
     rules = config.security.egress_rules()
     for endpoint in config.endpoints:
         yield await _endpoint(endpoint, rules)
+    if send:
+        async for finding in send_samples(config):
+            yield finding
 
 
 def _store(config: Config) -> Finding:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,22 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.model import EndpointKind
+from relay.model import EndpointKind, Secret
+from relay.process import system_clock
+from relay.sandbox.local_server import serve
+from relay.sandbox.receiver import Receiver, Respond
 from relay.store.engine.database import Store
 from relay.store.tables import endpoints
-from tests.make import NOON, make_endpoint
+from tests.make import NOON, SECRET, make_endpoint
 
 
-def check(folder: Path, **sections: Any) -> Result:
+def check(folder: Path, *words: str, **sections: Any) -> Result:
     config = {
         "exec": {"api_key": "k" * 40, "base_url": "http://127.0.0.1:9/rest/v1"},
         "storage": {"url": f"sqlite:///{folder}/data/relay.db"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config | sections))
-    return CliRunner().invoke(main, ["check", "--config", str(folder / "config.yaml")])
+    return CliRunner().invoke(main, ["check", *words, "--config", str(folder / "config.yaml")])
 
 
 def line(result: Result, about: str) -> str:
@@ -210,3 +214,27 @@ def test_check_counts_no_endpoint_that_is_for_the_operator_alone(tmp_path: Path)
     assert line(only, "endpoints").startswith("! endpoints: no standing endpoint")
     configured = check(tmp_path, endpoints=[{"name": "ops", "url": "https://93.184.216.34/x"}])
     assert "! endpoints" not in configured.output
+
+
+async def test_a_sample_is_sent_to_each_endpoint(tmp_path: Path) -> None:
+    """To those of the configuration and of the store, signed with the secrets they have; each answer is shown, and the
+    message says that it is a sample. Nothing is stored."""
+    receiver = Receiver(SECRET, system_clock)
+    receiver.script(Respond(status=404), path="/gone")
+    async with serve(receiver.app) as url:
+        store = await Store.open(f"sqlite:///{tmp_path}/data/relay.db")
+        stored = make_endpoint(
+            id="ep_stored", name="stored", url=f"{url}/stored", secrets=(Secret(SECRET),), kind=EndpointKind.STANDING
+        )
+        await store.write(lambda tx: endpoints.add(tx, stored))
+        await store.aclose()
+        named = [{"name": name, "url": f"{url}/{name}", "secret": SECRET} for name in ("crm", "gone")]
+        security = {"allow_http": True, "allow_networks": ["127.0.0.0/8"]}
+        found = await asyncio.to_thread(partial(check, tmp_path, "--send", endpoints=named, security=security))
+    assert line(found, "sample to endpoint crm").startswith("✓ sample to endpoint crm: answered 204 in ")
+    assert line(found, "sample to endpoint stored").startswith("✓ sample to endpoint stored: answered 204 in ")
+    assert "answered 404" in line(found, "sample to endpoint gone")
+    assert found.exit_code == 1
+    assert sorted(one.path for one in receiver.received) == ["/crm", "/gone", "/stored"]
+    assert all(one.verified for one in receiver.received)
+    assert not any(word in found.output for word in (SECRET, f"{url}/crm"))
