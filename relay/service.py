@@ -586,7 +586,7 @@ class Relay:
             occurred_at=now,
             job=sample.job,
             created_at=now,
-            context=replace(sample.context, page=page, test=True, tested_by=by),
+            context=replace(sample.context, page=page, time_zone=self.config.server.time_zone, test=True, tested_by=by),
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)
         attempt = await self.dispatcher.send_test(endpoint, event, body, now)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from relay import formats
 from relay.config.source_map import KeyPath
@@ -152,6 +153,16 @@ def name(value: object) -> str:
     if _NAME.fullmatch(value_text := text(value)):
         return value_text
     raise ValueError("must be 1 to 63 of a-z, 0-9, - and _, and begin with a letter or a digit")
+
+
+def time_zone(value: object) -> str:
+    """The name of a time zone, such as `Europe/Berlin`."""
+    value_text = text(value)
+    try:
+        return ZoneInfo(value_text).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = did_you_mean(value_text, available_timezones()) or "; write one such as Europe/Berlin or UTC"
+        raise ValueError(f"names no time zone{near}") from None
 
 
 def host(value: object) -> str:

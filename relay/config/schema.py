@@ -123,6 +123,7 @@ class Server(_Section):
     port: Annotated[int, BeforeValidator(integer_between(0, 65_535))] = 8080
     public_url: BaseUrl | None = None
     instance: Name | None = None
+    time_zone: Annotated[str, BeforeValidator(parsers.time_zone)] | None = None
     drain: Annotated[int, BeforeValidator(duration_between("0s", "5m"))] = 0
     trusted_proxies: Networks = ()
 

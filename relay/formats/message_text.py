@@ -8,21 +8,23 @@ e-mail addresses in a text, are what people click or copy, so they stay as they 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from relay.formats.durations import count_text, duration, rounded_duration
 from relay.formats.inert_text import link, sanitize
 from relay.formats.truncate import truncate, utf16_length
 from relay.model import (
     FINAL_EVENTS,
+    SECOND,
     AnyEventType,
     DigestEventType,
     Event,
     EventType,
     OperatorEventType,
     ReplacedEvent,
-    to_rfc3339,
 )
 
 OPEN_JOB = "Details in the relay"
@@ -302,6 +304,15 @@ def more_than(number_shown: int, total: int) -> str | None:
     return f"and {total - number_shown} more" if total > number_shown else None
 
 
+def _time_of_day(event: Event) -> str:
+    """`14:05 CET`: the offset's name tells the two hours apart that the end of summer time doubles."""
+    try:
+        zone = ZoneInfo(event.context.time_zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the zone data changed since the event
+        zone = ZoneInfo("UTC")
+    return datetime.fromtimestamp(event.occurred_at // SECOND, zone).strftime("%H:%M %Z")
+
+
 def _detail(event: Event) -> str | None:
     match event.type:
         case EventType.FAILED:
@@ -311,8 +322,8 @@ def _detail(event: Event) -> str | None:
         case EventType.STARTED:
             usual = rounded_duration(event.context.usual_seconds)
             # True for ever: if an edit never comes, the message does not say that the job is running.
-            started_at = to_rfc3339(event.occurred_at)[11:16]
-            return f"Started at {started_at} UTC; this usually takes about {usual or '5 minutes'}."
+            started_at = _time_of_day(event)
+            return f"Started at {started_at}; this usually takes about {usual or '5 minutes'}."
         case EventType.NOT_FOUND:
             return "Exec does not know this job; no longer tracked."
         case EventType.EXPIRED:

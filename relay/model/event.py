@@ -84,6 +84,8 @@ class EventContext:
     """Of `job.expired`: how long the relay polled."""
     page: str | None = None
     """The URL of the job's page in the dashboard; None without `server.public_url`."""
+    time_zone: str | None = None
+    """The time zone of times in messages; None: UTC."""
     test: bool = False
     """Whether it is a sample that somebody sent to try an endpoint."""
     tested_by: str | None = None

@@ -30,6 +30,7 @@ def event_context(
         usual_seconds=median if type is EventType.STARTED else None,
         tracked_seconds=config.polling.max_age / SECOND if type is EventType.EXPIRED else None,
         page=job_page(config.server.public_url, watch.workspace, watch.job_id),
+        time_zone=config.server.time_zone,
     )
 
 

@@ -285,3 +285,22 @@ async def test_every_page_says_that_sending_is_suspended(locked: Api, clock: Clo
     text = (await locked.http.get("/jobs", headers=HTML)).text
     assert "Nothing is sent:" in text
     assert "/sending/discard" not in text
+
+
+async def test_pages_have_the_time_zone_of_the_configuration(sqlite_url: str, clock: Clock) -> None:
+    """In words that tell the two hours apart that the end of summer time doubles; days of filters are of the zone."""
+    clock.at = 1_729_989_000_000  # 2024-10-27T00:30Z: half past two in Berlin, and once more an hour later
+    async with open_api(sqlite_url, clock, server={"time_zone": "Europe/Berlin"}) as api:
+        await api.make_endpoint(name="summer")
+        clock.advance(HOUR)
+        await api.make_endpoint(name="winter", url="https://example.com/winter")
+        page = (await api.http.get("/audit", headers=HTML)).text
+        for text in ("27 Oct 2024, 02:30:00 CEST", "27 Oct 2024, 02:30:00 CET", "Times are in Europe/Berlin"):
+            assert text in page
+        assert 'data-time-zone="Europe/Berlin"' in page
+        clock.at = 1_729_983_000_000  # 2024-10-26T22:50Z: ten to one of the next day in Berlin
+        await api.register()
+        id, *_ = await api.deliver()
+        day = "since=2024-10-27T00:00:00%2B02:00&until=2024-10-28T00:00:00%2B01:00"
+        asked = await api.http.get("/deliveries?since=2024-10-27&until=2024-10-27", headers=HTML)
+        print(asked.headers)

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.exceptions import UndefinedError
@@ -91,7 +92,12 @@ class PageRequest:
     @property
     def zone(self) -> tzinfo:
         """The time zone of days and of times without an offset."""
-        return UTC
+        return ZoneInfo(self.fixed_zone) if self.fixed_zone else UTC
+
+    @property
+    def fixed_zone(self) -> str | None:
+        """The time zone that the operator chose for all readers; None: pages show times in the reader's."""
+        return self.relay.config.server.time_zone
 
     @property
     def zone_name(self) -> str:
@@ -166,7 +172,7 @@ def render(
         "path": page.path,
         "sending": page.relay.sending,
     }
-    text = _environment(page.base_path).get_template(template).render(common | values)
+    text = _environment(page.base_path, page.zone).get_template(template).render(common | values)
     if not page.user.has_scope("admin"):
         text = presenters.hide_addresses_on_page(text)
     return HTMLResponse(text, code, {**HEADERS, **(headers or {})})
@@ -251,8 +257,8 @@ async def _form(request: Request) -> Mapping[str, str]:
 
 
 @cache
-def _environment(base: str) -> Environment:
-    """The templates with their filters and functions; `path_for` in them adds the base path."""
+def _environment(base: str, zone: tzinfo) -> Environment:
+    """The templates with their filters and functions; `path_for` in them adds the base path, times are of the zone."""
     environment = Environment(
         loader=PackageLoader("relay.web.dashboard"),
         autoescape=True,  # guard: escaping
@@ -262,9 +268,9 @@ def _environment(base: str) -> Environment:
     )
     environment.filters |= {
         "format_duration": template_filters.format_duration,
-        "time_tag": template_filters.time_tag,
-        "time_tag_ms": template_filters.time_tag_ms,
-        "time_of_day": template_filters.time_of_day,
+        "time_tag": partial(template_filters.time_tag, zone=zone),
+        "time_tag_ms": partial(template_filters.time_tag_ms, zone=zone),
+        "time_of_day": partial(template_filters.time_of_day, zone=zone),
         "read_markdown": template_filters.read_markdown,
         "iso": to_rfc3339,
         "mask": mask_url,

@@ -1,8 +1,9 @@
-"""How pages write times, durations and numbers. Times are UTC; a script shows them in the reader's time zone."""
+"""How pages write times, durations and numbers. Times are of `server.time_zone`, or UTC, which a script
+shows in the reader's time zone."""
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -38,25 +39,25 @@ def relative_time(at: Instant | None, now: Instant) -> str:
     return f"in {format_duration(at - now)}" if at > now else f"{format_duration(now - at)} ago"
 
 
-def time_tag(at: Instant | None) -> Markup:
+def time_tag(at: Instant | None, zone: tzinfo = UTC) -> Markup:
     """A `<time>` element, or a dash for None."""
-    return _time_element(at, "%d %b %Y, %H:%M:%S UTC", Markup(""))
+    return _time_element(at, "%d %b %Y, %H:%M:%S %Z", Markup(""), zone)
 
 
-def time_tag_ms(at: Instant | None) -> Markup:
+def time_tag_ms(at: Instant | None, zone: tzinfo = UTC) -> Markup:
     """A `<time>` element with milliseconds, or a dash for None."""
-    return _time_element(at, f"%d %b %Y, %H:%M:%S.{(at or 0) % SECOND:03d} UTC", Markup(" data-exact"))
+    return _time_element(at, f"%d %b %Y, %H:%M:%S.{(at or 0) % SECOND:03d} %Z", Markup(" data-exact"), zone)
 
 
-def time_of_day(at: Instant) -> str:
+def time_of_day(at: Instant, zone: tzinfo = UTC) -> str:
     """The time of day to the millisecond, `23:12:24.433`."""
-    return datetime.fromtimestamp(at // SECOND, UTC).strftime(f"%H:%M:%S.{at % SECOND:03d}")
+    return datetime.fromtimestamp(at // SECOND, zone).strftime(f"%H:%M:%S.{at % SECOND:03d}")
 
 
-def _time_element(at: Instant | None, pattern: str, attribute: Markup) -> Markup:
+def _time_element(at: Instant | None, pattern: str, attribute: Markup, zone: tzinfo) -> Markup:
     if at is None:
         return Markup('<span class="none">–</span>')
-    text = datetime.fromtimestamp(at // SECOND, UTC).strftime(pattern)
+    text = datetime.fromtimestamp(at // SECOND, zone).strftime(pattern)
     return Markup('<time datetime="{}"{}>{}</time>').format(to_rfc3339(at), attribute, text)
 
 

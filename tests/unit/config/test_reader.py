@@ -1,6 +1,7 @@
 """How the configuration's text is read: YAML, variables in it, and the environment over it."""
 
 import os
+import zoneinfo
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,20 @@ def test_any_yaml_is_a_configuration_or_a_clear_error(
         config.load(path, {})
     except ConfigError as error:
         assert all(line.startswith((str(path), "... and ")) for line in str(error).splitlines())
+
+
+def test_an_unknown_time_zone_is_refused_with_a_near_name() -> None:
+    """At the start, with the key's name; zones are found on a system that has none of its own."""
+    with pytest.raises(
+        ConfigError, match='server.time_zone: names no time zone; did you mean "Europe/Berlin"'
+    ) as error:
+        config.load(None, {**WITH_KEY, "RELAY_SERVER__TIME_ZONE": "Europe/Berln"})
+    assert "RELAY_SERVER__TIME_ZONE" in str(error.value)
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([])
+    try:
+        zoneinfo.ZoneInfo.clear_cache()
+        found = config.load(None, {**WITH_KEY, "RELAY_SERVER__TIME_ZONE": "US/Central"})
+    finally:
+        zoneinfo.reset_tzpath(before)
+    assert found.server.time_zone == "US/Central"

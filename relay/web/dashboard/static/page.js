@@ -1,11 +1,13 @@
 // Scripts besides htmx: local times, copy buttons, "/" for search, menus, the theme, and forms that send themselves.
 (() => {
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const day = { day: "2-digit", month: "short", year: "numeric" };
+  // The zone that the operator chose for everybody, else the reader's own.
+  const fixed = document.documentElement.dataset.timeZone;
+  const zone = fixed ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const day = { day: "2-digit", month: "short", year: "numeric", timeZone: zone, ...(fixed && { timeZoneName: "short" }) };
   const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
   const written = new Intl.DateTimeFormat(undefined, { ...day, ...time });
   const exact = new Intl.DateTimeFormat(undefined, { ...day, ...time, fractionalSecondDigits: 3 });
-  const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone });
 
   const localise = (root) => {
     for (const element of root.querySelectorAll("time[datetime]")) {
