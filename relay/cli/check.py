@@ -36,6 +36,8 @@ PROBE_JOB_ID = "relay-check"
 """A job id that does not exist at Exec: the 404 shows that Exec accepts the key."""
 
 _RESOLVE_SECONDS = 5
+MAX_PROXIES = 256
+"""Addresses in one network of server.trusted_proxies that may name users without a warning."""
 _PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
@@ -117,6 +119,7 @@ def _settings(config: Config) -> Iterator[Finding]:
     if config.server.public_url is not None and not config.server.trusted_proxies:
         text = "none is trusted, so all clients behind a proxy count as one: name it in server.trusted_proxies"
         yield Finding(WARN, "proxies", text)
+    yield from _wide_proxies(config)
     if config.server.public_url is None:
         text = (
             "not possible, because server.public_url is not set; with it a job costs one poll (`relay callback --help`)"
@@ -130,6 +133,21 @@ def _settings(config: Config) -> Iterator[Finding]:
         limit = rate_limit_of(workspace)
         text = f"{limit.minute} polls a minute and {limit.day} a day; `relay plan` shows the resulting delays"
         yield Finding(OK, f"budget of workspace {workspace.name}", text)
+
+
+def _wide_proxies(config: Config) -> Iterator[Finding]:
+    """A warning for each network in which every neighbour could name any user."""
+    header = config.server.trusted_user_header
+    for network in config.server.trusted_proxies if header is not None else ():
+        if network.num_addresses > MAX_PROXIES:
+            text = f"{network} has many addresses, and each can log in as anybody by {header}"
+            yield Finding(WARN, "login by a proxy", f"{text}; name the proxy's own address in server.trusted_proxies")
+    if header is not None:
+        yield Finding(
+            OK,
+            "login by a proxy",
+            f"the header {header} names the user; by default: {config.server.trusted_default_role}",
+        )
 
 
 def _environment(config: Config) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from relay.config.schema import (
     EndpointSection,
     ExecSection,
     OperatorSection,
+    Server,
     Workspace,
 )
 
@@ -23,6 +24,7 @@ __all__ = [
     "EndpointSection",
     "ExecSection",
     "OperatorSection",
+    "Server",
     "Workspace",
     "duration",
     "from_mapping",

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.config.reader import KeyPath, Problem, format_path
-from relay.config.schema import Config, EndpointSection, Workspace
+from relay.config.schema import Config, EndpointSection, Server, Workspace
 from relay.egress import is_loopback, mask_url
 from relay.model import PULL_URL
 from relay.suggestions import did_you_mean_or_list
@@ -39,6 +39,7 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     yield from _same_names((path, endpoint.name) for path, endpoint in endpoints)
     yield from _same_names((path, key.name) for path, key in keys)
     yield from _operator_endpoints(config, endpoints, faulty)
+    yield from _login_by_proxy(config.server)
     if any(path[0] == "security" for path in faulty):
         return  # unknown what it allows
     if not config.security.allow_http:
@@ -55,6 +56,25 @@ def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
     if key is None and not spaces and (exec is None or isinstance(exec, Mapping)):
         text = "is missing: set it, or RELAY_EXEC__API_KEY, to a key from Exec (Settings > API); or write workspaces"
         yield Problem(("exec", "api_key"), text)
+
+
+def _login_by_proxy(server: Server) -> Iterator[Problem]:
+    """Who may reach the port could name any user, unless the proxies are known and few."""
+    key = ("server", "trusted_user_header")
+    if server.trusted_user_header is None:
+        if server.trusted_role_header is not None:
+            text = "does nothing without server.trusted_user_header; name the header with the user too"
+            yield Problem(("server", "trusted_role_header"), text)
+        return
+    if not server.trusted_proxies:
+        text = "is believed from server.trusted_proxies only, and there are none; name the address of the proxy there"
+        yield Problem(key, text)
+    for number, network in enumerate(server.trusted_proxies):
+        if network.prefixlen == 0:
+            text = f"is every address, and each could name any user in {server.trusted_user_header}; name the proxy's"
+            yield Problem(("server", "trusted_proxies", number), text)
+    if server.trusted_user_header.lower() == (server.trusted_role_header or "").lower():
+        yield Problem(("server", "trusted_role_header"), "is server.trusted_user_header; name another header")
 
 
 def _operator_endpoints(

@@ -45,6 +45,9 @@ _SEVERAL_HOSTS = re.compile(
 _PROXY = re.compile(r"https?://(?:[^/?#@]*@)?(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
 _UNFILLED = re.compile(r"\$\{[^}]*\}|\$[A-Z_][A-Z0-9_]*")
+_NO_LOGIN_HEADERS = frozenset(
+    "authorization cookie forwarded host origin referer user-agent via x-forwarded-host x-real-ip x-request-id".split()
+)
 _ALLOW_ALL = EgressRules(allow_http=True, allow_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 
 
@@ -262,11 +265,23 @@ def _has_valid_address(store_url: str) -> bool:
 
 
 def network(value: object) -> IPv4Network | IPv6Network:
-    """A network, or one address."""
+    """A network, or one address; one of IPv4-mapped addresses becomes the IPv4 network that they stand for."""
     try:
-        return ip_network(str(value), strict=False)
+        found = ip_network(str(value), strict=False)
     except ValueError:
         raise ValueError("must be a network such as 10.0.0.0/8 or fd00::/8, or one address") from None
+    mapped = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) else None
+    return found if mapped is None or found.prefixlen < 96 else ip_network(f"{mapped}/{found.prefixlen - 96}")
+
+
+def login_header(value: object) -> str:
+    """The name of a header that a proxy sets for logged-in users."""
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", name):
+        raise ValueError("must be a header's name of letters, digits and -, such as Remote-User")
+    if name.lower() in _NO_LOGIN_HEADERS or name.lower().startswith(("x-forwarded-for", "x-forwarded-proto")):
+        raise ValueError("is a header that every client or proxy may send; name one that only the login sets")
+    return name
 
 
 def format_name(value: object) -> str:

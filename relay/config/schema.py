@@ -17,6 +17,8 @@ BaseUrl = Annotated[str, BeforeValidator(parsers.base_url)]
 ExecKey = Annotated[SecretStr, BeforeValidator(parsers.exec_key)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parsers.network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(list_of(0, 1_000))]
+HeaderName = Annotated[str, BeforeValidator(parsers.login_header)]
+Role = Literal["admin", "register", "read"]
 ProxyUrl = Annotated[SecretStr, BeforeValidator(parsers.proxy_url)]
 SecretKey = Annotated[SecretStr, BeforeValidator(parsers.secret_key)]
 
@@ -126,6 +128,11 @@ class Server(_Section):
     time_zone: Annotated[str, BeforeValidator(parsers.time_zone)] | None = None
     drain: Annotated[int, BeforeValidator(duration_between("0s", "5m"))] = 0
     trusted_proxies: Networks = ()
+    trusted_user_header: HeaderName | None = None
+    trusted_role_header: HeaderName | None = None
+    trusted_roles: dict[str, Role] = Field(default_factory=dict)
+    """What each value of the role header allows. Empty: the values are roles themselves."""
+    trusted_default_role: Literal["admin", "register", "read", "none"] = "read"
 
 
 class ApiKey(_Section):

@@ -119,6 +119,18 @@ def test_check_of_an_endpoint_that_is_pulled_dials_nothing(tmp_path: Path) -> No
     assert said == "✓ endpoint warehouse: is pulled; `relay events --follow --endpoint warehouse` reads it"
 
 
+def test_a_wide_network_that_may_name_users_is_warned_about(tmp_path: Path) -> None:
+    """With what it means; one address, or a few, are no reason for it."""
+    server = {"public_url": "https://relay.example", "trusted_user_header": "Remote-User"}
+    wide = check(tmp_path, server=server | {"trusted_proxies": ["172.18.0.0/16", "::ffff:10.0.0.0/104", "10.0.0.5"]})
+    warnings = [line for line in wide.output.splitlines() if line.startswith("! login by a proxy")]
+    assert [line.split(": ")[1].split(" ")[0] for line in warnings] == ["172.18.0.0/16", "10.0.0.0/8"]
+    assert "each can log in as anybody by Remote-User" in warnings[0]
+    few = check(tmp_path, server=server | {"trusted_proxies": ["10.0.0.0/24", "10.1.0.5"]})
+    assert "! login by a proxy" not in few.output
+    assert "✓ login by a proxy: the header Remote-User names the user; by default: read" in few.output
+
+
 def test_advice_does_not_fail_the_check(tmp_path: Path) -> None:
     """Unencrypted secrets and a missing public URL are advice, each with the key to set."""
     found = check(tmp_path)

@@ -57,7 +57,8 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
     limits.check_rate(key.hash)  # guard: requests-per-minute
     may_all = scope == "subscribe" and "admin" in key.scopes
     if scope not in key.scopes and not may_all:  # guard: scope
-        await record_missing_scope(request, Via.API, key.name, key.id, scope)
+        actor = Actor(via=Via.API, key=key.name or None, key_id=key.id, address=address_of(request))
+        await record_missing_scope(request, actor, scope)
         raise Forbidden(
             "insufficient_scope",
             f"this call needs a key with the scope {scope}; this one has {', '.join(key.scopes) or 'none'}",
@@ -94,10 +95,9 @@ async def authenticate(request: Request, token: str, via: Via) -> ApiKey:
     return key
 
 
-async def record_missing_scope(request: Request, via: Via, name: str, key_id: str | None, scope: Scope) -> None:
+async def record_missing_scope(request: Request, actor: Actor, scope: Scope) -> None:
     """Records an act that was refused, because the key lacks the scope for it."""
     refusals: RefusalLog = request.app.state.refusals
-    actor = Actor(via=via, key=name or None, key_id=key_id, address=address_of(request))
     await refusals.record(request.app.state.relay, request, AuditAction.REFUSED, actor, needed_scope=scope)
 
 

@@ -25,6 +25,13 @@ class Unauthenticated(RequestError):
     type = "authentication_error"
 
 
+class UnclearUser(RequestError):
+    """The header with which a proxy names its user does not name one."""
+
+    status = 401
+    type = "authentication_error"
+
+
 class Forbidden(RequestError):
     """The caller is known and lacks the permission."""
 

@@ -20,13 +20,12 @@ from starlette.routing import Route
 from relay import __version__
 from relay.egress import mask_url
 from relay.errors import RequestError, StoreError, ValidationFailed
-from relay.model import Actor, Instant, Via, to_rfc3339
+from relay.model import Actor, Instant, to_rfc3339
 from relay.security import Scope
 from relay.service import Relay
 from relay.store.tables import dashboard_queries
 from relay.web.core import errors, public_url, request_parsing
-from relay.web.core.errors import Unauthenticated, Unavailable
-from relay.web.core.rate_limits import address_of
+from relay.web.core.errors import Unauthenticated, Unavailable, UnclearUser
 from relay.web.dashboard import session, template_filters
 from relay.web.dashboard.session import CurrentUser
 from relay.web.schemas import presenters
@@ -80,9 +79,8 @@ class PageRequest:
 
     @property
     def actor(self) -> Actor:
-        """Who acts, for the audit log: the key that the user logged in with."""
-        user = self.user
-        return Actor(via=Via.DASHBOARD, key=user.name or None, key_id=user.key_id, address=address_of(self.request))
+        """Who acts, for the audit log."""
+        return session.actor_of(self.user, self.request)
 
     @property
     def base_path(self) -> str:
@@ -139,14 +137,18 @@ def page_route(
                 await session.check_scope(request, page.user, scope)
             if live and not page.query("cursor"):
                 page = replace(page, change_token=await relay.store.read(dashboard_queries.change_token))
-            return await handler(page, **arguments)
+            response = await handler(page, **arguments)
         except Unauthenticated:
-            return _redirect_to_login(page)
+            response = _redirect_to_login(page)
         except RequestError as error:
-            return error_page(page, error)
+            if isinstance(error, UnclearUser):
+                relay.telemetry.log.warning("dashboard: %s", error)
+            response = error_page(page, error)
         except StoreError as error:
             relay.telemetry.log.error("dashboard: %s %s failed, nothing was changed: %s", method, path, error)
-            return error_page(page, Unavailable("store_unavailable", f"{error}; try again later"))
+            response = error_page(page, Unavailable("store_unavailable", f"{error}; try again later"))
+        session.keep_form_token(response, page.user, request)
+        return response
 
     handle.__name__ = handler.__name__
     return Route(path, handle, methods=[method], name=f"{method} {path}")

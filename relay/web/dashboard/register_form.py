@@ -102,7 +102,7 @@ def _recipients(tx: Tx, result: RegistrationResult) -> Sequence[Endpoint]:
 async def withdraw(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Withdraws a registration."""
     registration_id = path_params.parse_id(id, "registration")
-    owner = None if page.user.has_scope("read") or page.user.has_scope("admin") else page.user.name
+    owner = None if page.user.has_scope("read") or page.user.has_scope("admin") else page.user.owner
     withdrawn: Registration = await page.relay.store.write(
         lambda tx: registration.withdraw(tx, registration_id, page.now, owner, page.actor)
     )
@@ -121,7 +121,7 @@ def _validated(page: PageRequest, fields: Mapping[str, str], form: Mapping[str, 
         metadata=parse_metadata(fields["metadata"]),
         requested_by=fields["user_email"] or None,
         prompt=fields["prompt"] or None,
-        owner=page.user.name,
+        owner=page.user.owner,
     )
     validated = registration.validate(spec, page.relay.rules_for(is_admin), page.relay.clients)
     if not spec.events:

@@ -21,13 +21,14 @@ from relay.store.tables.sessions import Session
 from relay.web.core import auth, public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
 from relay.web.core.rate_limits import RequestLimits, address_of
+from relay.web.core.trusted_user import TrustedUser, trusted_user
 
 _HTTP_BESIDE_HTTPS = "this page came over http, and the session is for https only; open {} and log in there"
 
 SESSION_TTL = 12 * HOUR
 """How long a session lasts, milliseconds."""
 
-_COOKIE = "relay_session"
+_COOKIE, _FORM_COOKIE = "relay_session", "relay_form"
 _SECURE_PREFIX = {True: "__Host-", False: "__Secure-"}
 """By whether the relay has the site's root: `__Host-` wants the path `/` (RFC 6265bis, 4.1.3)."""
 
@@ -45,6 +46,25 @@ class CurrentUser:
     key_hash: str = field(default="", repr=False)
     key_id: str | None = None
     """As `Actor.key_id`."""
+    proxy_user: str | None = None
+    """The user that the proxy in front names."""
+    new_form_token: str = field(default="", repr=False)
+    """What their browser is to keep, so that `csrf` stays the same; "" if it has it."""
+
+    @property
+    def is_by_proxy(self) -> bool:
+        """Whether the proxy logged them in, and no key."""
+        return self.proxy_user is not None and not self.key_hash
+
+    @property
+    def owner(self) -> str:
+        """Whose the registrations are that they make: their key's, or their own, which no key's name can be."""
+        return f"user:{self.proxy_user}" if self.is_by_proxy else self.name
+
+    @property
+    def title(self) -> str:
+        """How pages call them."""
+        return self.proxy_user or self.name
 
     def has_scope(self, scope: Scope) -> bool:
         return scope in self.scopes
@@ -57,6 +77,14 @@ class CurrentUser:
 
 ANONYMOUS = CurrentUser("", ())
 
+_SCOPES_OF: Mapping[str, Sequence[Scope]] = {
+    "admin": SCOPES,
+    "register": ("register", "read"),
+    "read": ("read",),
+    "none": (),
+}
+"""What a role of `server.trusted_roles` may do."""
+
 
 async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentUser:
     """The user of the session; ANONYMOUS if there is none.
@@ -68,6 +96,14 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
         auth.require_local_request(request)
         if relay.local_token is None:
             return CurrentUser("", SCOPES)
+    proxied = trusted_user(request, relay.config.server)
+    user = await _of_session(request, relay, now)
+    if user is ANONYMOUS:
+        return _by_proxy(request, proxied) if proxied is not None else ANONYMOUS
+    return user if proxied is None else replace(user, proxy_user=proxied.name)
+
+
+async def _of_session(request: Request, relay: Relay, now: Instant) -> CurrentUser:
     token = _cookie(request)
     if not token:
         return ANONYMOUS
@@ -79,8 +115,32 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
     return CurrentUser(key.name, key.scopes, session.csrf, token, key.hash, key.id)
 
 
+def _by_proxy(request: Request, proxied: TrustedUser) -> CurrentUser:
+    """The user that the proxy logged in. Each request has to have the header: nothing is stored.
+
+    What keeps other sites from sending forms is a token of the browser, in a cookie that no script can read.
+    """
+    scopes = _SCOPES_OF[proxied.role]
+    if not scopes:
+        return ANONYMOUS
+    limits: RequestLimits = request.app.state.limits
+    limits.check_rate(f"pages:user:{proxied.name}")
+    kept = _cookie(request, _FORM_COOKIE)
+    new = "" if kept else new_token(request.app.state.relay.store.random_bytes(32))
+    csrf = _hash(f"{kept or new}:{proxied.name}")
+    return CurrentUser(proxied.name, scopes, csrf, proxy_user=proxied.name, new_form_token=new)
+
+
+def actor_of(user: CurrentUser, request: Request) -> Actor:
+    """Who acts, for the audit log: the key that the user logged in with, and the user that the proxy names."""
+    key = None if user.is_by_proxy else user.name or None
+    return Actor(via=Via.DASHBOARD, key=key, key_id=user.key_id, user=user.proxy_user, address=address_of(request))
+
+
 async def is_valid(relay: Relay, user: CurrentUser) -> bool:
     """Whether their session and its key still hold; without a session, whether the relay still needs no key."""
+    if user.is_by_proxy:
+        return True  # the proxy decides at the next request of the page
     if user.key_hash:
         session = await relay.store.read(lambda tx: sessions.get(tx, _hash(user.token), relay.clock()))
         return session is not None and await relay.find_api_key(user.key_hash) is not None
@@ -124,19 +184,29 @@ def set_cookie(response: Response, token: str, request: Request) -> None:
 
     Over https the cookie's name has a prefix with which browsers refuse it from any other site, and over http.
     """
+    _set_cookie(response, _COOKIE, token, request)
+
+
+def keep_form_token(response: Response, user: CurrentUser, request: Request) -> None:
+    """Gives the browser of a user that the proxy logged in what their forms are checked by."""
+    if user.new_form_token:
+        _set_cookie(response, _FORM_COOKIE, user.new_form_token, request)
+
+
+def _set_cookie(response: Response, cookie: str, token: str, request: Request) -> None:
     secure = _is_secure(request) or request.headers.get("origin", "").startswith("https://")
     path = public_url.with_base_path(request, "") or "/"
-    name = _SECURE_PREFIX[path == "/"] + _COOKIE if secure else _COOKIE
+    name = _SECURE_PREFIX[path == "/"] + cookie if secure else cookie
     life = SESSION_TTL // SECOND if token else 0
     # guard: session-cookie
     response.set_cookie(name, token, max_age=life, httponly=True, samesite="lax", secure=secure, path=path)
 
 
-def _cookie(request: Request) -> str:
+def _cookie(request: Request, cookie: str = _COOKIE) -> str:
     """The token that the browser holds; "" without one. A name without the prefix counts over http only."""
-    names = [_SECURE_PREFIX[True] + _COOKIE, _SECURE_PREFIX[False] + _COOKIE]
+    names = [_SECURE_PREFIX[True] + cookie, _SECURE_PREFIX[False] + cookie]
     if not _is_secure(request):
-        names.append(_COOKIE)
+        names.append(cookie)
     return next((request.cookies[name] for name in names if name in request.cookies), "")
 
 
@@ -152,7 +222,10 @@ async def check_scope(request: Request, user: CurrentUser, scope: Scope) -> None
     if user is ANONYMOUS:
         raise Unauthenticated("login_needed", "log in first")
     if not user.has_scope(scope):
-        await auth.record_missing_scope(request, Via.DASHBOARD, user.name, user.key_id, scope)
+        await auth.record_missing_scope(request, actor_of(user, request), scope)
+        if user.is_by_proxy:
+            text = f"this needs the scope {scope}; your role has {', '.join(user.scopes)}"
+            raise Forbidden("insufficient_scope", f"{text}. The operator gives roles in server.trusted_roles")
         text = f"this needs a key with the scope {scope}; yours has {', '.join(user.scopes) or 'none'}"
         raise Forbidden("insufficient_scope", f"{text}. Log out and log in with another key")
 

@@ -238,6 +238,11 @@ class BoundedHttpProtocol(H11Protocol):
     # --- limits ---
 
     @property
+    def is_from_trusted_proxy(self) -> bool:
+        """Whether the other end of the connection is one of `server.trusted_proxies`."""
+        return self._stands_for_many
+
+    @property
     def network(self) -> str:
         """The network that counts as one client: an IPv4 address, or the IPv6 network of one customer."""
         return client_network(self.client[0]) if self.client is not None else ""

@@ -90,6 +90,18 @@ KEYS = (
         swap("hash=hash_api_key(key)", "hash=key"),
     ),
     Guard(
+        "user-header-from-proxy",
+        "Only a connection from `server.trusted_proxies` can name the user of the dashboard",
+        "tests/dashboard/test_trusted_user.py::test_the_header_is_believed_from_the_proxy_only",
+        swap("header is None or not _comes_from_trusted_proxy(request)", "header is None"),
+    ),
+    Guard(
+        "one-user-header",
+        "A visitor's copy of the user header or of the role header beside the proxy's own logs nobody in",
+        "tests/dashboard/test_trusted_user.py::test_an_unclear_header_logs_nobody_in",
+        never,
+    ),
+    Guard(
         "no-scope-that-its-maker-lacks",
         "Nobody makes a key in the dashboard that may do more than they",
         "tests/dashboard/test_keys.py::test_nobody_gives_a_scope_that_they_lack",

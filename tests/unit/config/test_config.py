@@ -94,6 +94,16 @@ def test_execs_key_is_the_only_required_setting() -> None:
         ("exec:\n  api_key: k\nserver:\n  port: 70000\n", "config.yaml:4: server.port: must be a whole number, 0 to 65,535"),
         ("exec:\n  api_key: k\nserver:\n  host: 127.0.0.1:8080\n", "config.yaml:4: server.host: must be a host name or an address alone"),
         ("exec:\n  api_key: k\nserver:\n  trusted_proxies: [proxy]\n", "config.yaml:4: server.trusted_proxies[0]: must be a network"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_user_header: Remote-User\n", "config.yaml:4: server.trusted_user_header: is believed from server.trusted_proxies only, and there are none"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_user_header: Remote_User\n", "config.yaml:4: server.trusted_user_header: must be a header's name of letters, digits and -"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_user_header: Cookie\n", "config.yaml:4: server.trusted_user_header: is a header that every client or proxy may send"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_role_header: Remote-Groups\n", "config.yaml:4: server.trusted_role_header: does nothing without server.trusted_user_header"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_user_header: R\n  trusted_role_header: r\n  trusted_proxies: [10.0.0.1]\n", "config.yaml:5: server.trusted_role_header: is server.trusted_user_header; name another header"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_user_header: R\n  trusted_proxies: [10.0.0.1, 0.0.0.0/0]\n", "config.yaml:5: server.trusted_proxies[1]: is every address, and each could name any user in R"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_user_header: R\n  trusted_proxies: ['::/0']\n", "config.yaml:5: server.trusted_proxies[0]: is every address"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_user_header: R\n  trusted_proxies: ['::ffff:0.0.0.0/96']\n", "config.yaml:5: server.trusted_proxies[0]: is every address"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_roles: {ops: owner}\n", "config.yaml:4: server.trusted_roles.ops: must be one of admin, register, read"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_default_role: all\n", "config.yaml:4: server.trusted_default_role: must be one of"),
         ("exec:\n  api_key: k\nsecurity:\n  requests_per_minute: 0\n", "config.yaml:4: security.requests_per_minute: must be a whole number, 1 to 1,000,000"),
         ("exec:\n  api_key: k\nserver:\n  public_url: relay.example\n", "config.yaml:4: server.public_url: does not start with https://"),
         ("exec:\n  api_key: 12345\n", "config.yaml:2: exec.api_key: must be text; put it in quotes"),
@@ -331,6 +341,8 @@ def test_networks_are_read() -> None:
     security = made(security={"allow_networks": ["10.1.0.0/16", "::1"], "deny_networks": ["10.1.2.3/16"]}).security
     assert [str(network) for network in security.allow_networks] == ["10.1.0.0/16", "::1/128"]
     assert [str(network) for network in security.deny_networks] == ["10.1.0.0/16"]
+    server = made(server={"trusted_proxies": ["::ffff:10.0.0.0/104", "::ffff:10.1.2.3", "fd00::/8"]}).server
+    assert [str(network) for network in server.trusted_proxies] == ["10.0.0.0/8", "10.1.2.3/32", "fd00::/8"]
 
 
 # --- durations -------------------------------------------------------------------------------------------------
