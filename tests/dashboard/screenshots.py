@@ -29,7 +29,7 @@ MESSAGES = {
 
 
 async def draw(folder: Path) -> None:
-    """`overview.png`, `job.png`, `endpoint.png` and a `message-NAME.png` for each message, in `folder`."""
+    """A picture for each page of the README and the documentation, and a `message-NAME.png` for each message."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as own:
         async with scene(Path(own), standing=True) as made, async_playwright() as playwright:
@@ -45,6 +45,7 @@ async def _draw_pages(made: Scene, page: Page, folder: Path) -> None:
     [broken] = [one for one in await made.deliveries() if one.status is DeliveryStatus.PENDING]
     pages = {
         "overview": "/",
+        "deliveries": "/deliveries",
         "job": f"/jobs/default/{broken.job_id}",
         "endpoint": f"{await _slack_endpoint(made)}#preview",
     }
