@@ -300,11 +300,11 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
         changed = replace(changed, secrets=_rotated(existing, generated, now))
     if changed != existing:
         _save(tx, existing, changed)
+        _record_change(tx, THE_CONFIGURATION, now, existing, changed)
     if changed.is_pulled and not existing.is_pulled:
         reason = "the endpoint is pulled now: its events are read from the feed"
         while outbox.cancel_some(tx, existing.id, now, reason, BATCH) == BATCH:
             pass
-        _record_change(tx, THE_CONFIGURATION, now, existing, changed)
 
 
 def _lock(tx: Tx, endpoint: Endpoint) -> Endpoint:
