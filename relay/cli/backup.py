@@ -26,5 +26,13 @@ def command(path: Path | None, file: Path) -> None:
     To restore it: stop the relay, run `relay restore FILE`, start the relay.
     For continuous copies use Litestream on the same file. For PostgreSQL use pg_dump.
     """
-    size = backup.back_up(read_config(path).storage.url, file)
+    config = read_config(path)
+    size = backup.back_up(config.storage.url, file)
     click.echo(f"{file}: {size / 1_000_000:.1f} MB, complete and checked")
+    contents = backup.contents(file)
+    counts = ", ".join(f"{number:,} {name}" for name, number in contents.rows.items())
+    click.echo(f"It has {counts}.")
+    if contents.key_ids:
+        click.echo(f"To read it, a relay needs the secret key with the fingerprint {', '.join(contents.key_ids)}.")
+    else:
+        click.echo("Nothing in it is encrypted.")

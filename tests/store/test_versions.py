@@ -130,7 +130,9 @@ async def test_relay_starts_in_newer_compatible_tables(store: Store, store_url: 
     """A relay of the version before starts again during an upgrade: it works, and leaves the tables as they are."""
     await store.write(lambda tx: make_newer(tx, migrate.OLDEST_COMPATIBLE))
     await store.aclose()
-    back = await Store.open(store_url)
+    reports: queue.Queue[str] = queue.Queue()
+    back = await Store.open(store_url, report=reports.put)
+    assert reports.get() == "the tables are at version 9999, newer than this relay's 0001, which can work in them"
     assert await back.read(migrate.version_of) == NEWER
     assert await back.write(lambda tx: idempotency.store(tx, STORED))
     assert await back.read(lambda tx: idempotency.get(tx, STORED.key)) == STORED
@@ -141,8 +143,9 @@ async def test_relay_does_not_start_in_newer_incompatible_tables(store: Store, s
     """If only newer versions may work in the tables, the error says so."""
     await store.write(lambda tx: make_newer(tx, NEWER))
     await store.aclose()
-    with pytest.raises(StoreError, match="newer relay"):
+    with pytest.raises(StoreError, match="newer relay: its tables are at version 9999") as error:
         await Store.open(store_url)
+    assert "relays since version 9999 can work, and this relay's are at version 0001; start that" in str(error.value)
 
 
 async def test_locked_out_store_refuses_to_open_with_the_reason(store: Store, store_url: str) -> None:

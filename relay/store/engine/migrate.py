@@ -79,8 +79,9 @@ def needs_upgrade(connection: Connection, ignore_lock: str | None = None, versio
     if oldest in revisions:
         return False
     raise StoreError(
-        f"the store was made by a newer relay (its tables are at version {current}); "
-        "start that version, or restore a backup from before the upgrade"
+        f"the store was made by a newer relay: its tables are at version {current}, in which relays since version "
+        f"{oldest} can work, and this relay's are at version {scripts.get_current_head()}; start that version, or "
+        "restore a backup from before the upgrade"
     )
 
 
@@ -116,6 +117,8 @@ def _upgrade_unless_locked(
         if not _acquire_lock(connection):
             return False
         if not needs_upgrade(connection, ignore_lock, versions):
+            if (current := version_of(connection)) != (own := newest(versions)):
+                report(f"the tables are at version {current}, newer than this relay's {own}, which can work in them")
             return True
         config.attributes |= {"connection": connection, "on_version_apply": _progress(connection, config, report)}
         command.upgrade(config, to)

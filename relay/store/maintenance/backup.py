@@ -6,8 +6,9 @@ PostgreSQL has its own tools for both, such as `pg_dump` and `pg_restore`.
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,16 @@ from relay.errors import StoreError
 from relay.store.engine import dialect, file_access
 
 T = TypeVar("T")
+
+_COUNTED = (
+    ("jobs", "watches"),
+    ("registrations", "registrations"),
+    ("endpoints", "endpoints"),
+    ("deliveries", "deliveries"),
+)
+_KEY_IDS = """SELECT DISTINCT substr(text, 4, 8) FROM (SELECT url AS text FROM endpoints UNION ALL
+    SELECT token FROM callback_tokens) WHERE text LIKE 'v1:%' ORDER BY 1"""
+"""An encrypted text begins with `v1:` and eight characters that name its key."""
 
 _NOT_A_STORE = "is not a relay's store, or is damaged"
 
@@ -71,6 +82,27 @@ def restore(url: str, backup: Path, previous_copy: Path, prepare: Callable[[Path
             return prepared
     except OSError as error:
         raise StoreError(f"the store {store} could not be replaced: {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in a copy."""
+
+    rows: Mapping[str, int]
+    """Rows by table: the tables that people count in."""
+    key_ids: tuple[str, ...]
+    """Fingerprints of the keys that encrypt its secrets, as `relay rotate-key` shows them."""
+
+
+def contents(path: Path) -> Contents:
+    """The contents of a copy. Raises StoreError if it is not a complete store."""
+    try:
+        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as connection:
+            rows = {name: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for name, table in _COUNTED}  # noqa: S608
+            keys = connection.execute(_KEY_IDS).fetchall()
+    except sqlite3.Error:
+        raise StoreError(f"{path} {_NOT_A_STORE}") from None
+    return Contents(rows, tuple(key for (key,) in keys))
 
 
 def check(path: Path) -> str:

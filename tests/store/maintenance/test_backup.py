@@ -13,11 +13,12 @@ from click.testing import CliRunner
 from relay.cli import main
 from relay.errors import StoreError
 from relay.model import Watch, WatchState
+from relay.security import FieldCipher
 from relay.store.engine.database import Store
 from relay.store.engine.paging import Page
 from relay.store.maintenance import backup
-from relay.store.tables import watches
-from tests.make import NOON
+from relay.store.tables import endpoints, watches
+from tests.make import NOON, make_endpoint
 
 
 def watch(number: int) -> Watch:
@@ -156,6 +157,18 @@ async def test_damaged_backup_is_refused_before_anything_changes(sqlite_url: str
     assert Path(sqlite_url.removeprefix("sqlite:///")).read_bytes() == before
 
 
+async def test_a_backup_names_the_key_that_it_needs(tmp_path: Path) -> None:
+    """By its fingerprint, which reveals nothing about it; and counts what it has."""
+    cipher = FieldCipher("k" * 43)
+    store = await Store.open(f"sqlite:///{tmp_path}/relay.db", cipher)
+    await store.write(lambda tx: endpoints.add(tx, make_endpoint()))
+    await store.aclose()
+    backup.back_up(f"sqlite:///{tmp_path}/relay.db", tmp_path / "copy.db")
+    found = backup.contents(tmp_path / "copy.db")
+    assert found.key_ids == (cipher.key_id,)
+    assert found.rows == {"jobs": 0, "registrations": 0, "endpoints": 1, "deliveries": 0}
+
+
 def test_backup_and_restore_commands(sqlite_url: str, tmp_path: Path) -> None:
     """Both print what they did; `relay restore` asks first unless --yes is given."""
     asyncio.run(jobs(sqlite_url))
@@ -163,6 +176,8 @@ def test_backup_and_restore_commands(sqlite_url: str, tmp_path: Path) -> None:
     made = run.invoke(main, ["backup", str(tmp_path / "copy.db")])
     assert made.exit_code == 0, made.output
     assert "complete and checked" in made.output
+    assert "It has 0 jobs, 0 registrations, 0 endpoints, 0 deliveries." in made.output
+    assert "Nothing in it is encrypted." in made.output
     refused = run.invoke(main, ["restore", str(tmp_path / "copy.db")], input="n\n")
     assert refused.exit_code == 1
     assert "Replace" in refused.output
