@@ -1,6 +1,7 @@
 """The pages without a browser: who may see them, which forms are accepted, and which secrets are never shown."""
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -92,9 +93,9 @@ async def test_session_ends(locked: Api, clock: Clock) -> None:
     """After twelve hours, and at once with the logout, in every tab."""
     await log_in(locked)
     token = await token_of(locked)
-    other_tab = locked.http.cookies["relay_session"]
+    other_tab = locked.http.cookies["relay_session_8080"]
     assert (await locked.http.post("/logout", data={"csrf": token})).headers["location"] == "/login"
-    other = {"cookie": f"relay_session={other_tab}"}
+    other = {"cookie": f"relay_session_8080={other_tab}"}
     assert (await locked.http.get("/jobs", headers=HTML | other)).status_code == 303
     locked.http.cookies.clear()
     await log_in(locked)
@@ -102,11 +103,29 @@ async def test_session_ends(locked: Api, clock: Clock) -> None:
     assert (await locked.http.get("/jobs", headers=HTML)).status_code == 303
 
 
+async def test_two_relays_on_two_ports_share_no_session(sqlite_url: str, clock: Clock, tmp_path: Path) -> None:
+    """Browsers send a host's cookies to all of its ports: a login at one relay leaves that at the other as it is."""
+    urls = (sqlite_url, f"sqlite:///{tmp_path}/other.db")
+    async with (
+        open_api(urls[0], clock, security={"api_keys": KEYS}) as one,
+        open_api(urls[1], clock, security={"api_keys": KEYS}) as other,
+    ):
+        cookies: dict[str, str] = {}
+        for api, port in ((one, 8080), (other, 8081)):
+            answer = await api.http.post(f"http://127.0.0.1:{port}/login", data={"api_key": ADMIN})
+            assert "domain" not in answer.headers["set-cookie"].lower()
+            cookies |= dict(answer.cookies)
+        assert len(cookies) == 2
+        both = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        for api, port in ((one, 8080), (other, 8081)):
+            assert (await api.http.get(f"http://127.0.0.1:{port}/jobs", headers=HTML | both)).status_code == 200
+
+
 async def test_session_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
     """A key that is no longer configured opens no page, although its session began before."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         await log_in(api, READER)
-        session = {"cookie": f"relay_session={api.http.cookies['relay_session']}"}
+        session = {"cookie": f"relay_session_8080={api.http.cookies['relay_session_8080']}"}
         assert (await api.http.get("/jobs", headers=HTML | session)).status_code == 200
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS[:1]}) as api:
         assert (await api.http.get("/jobs", headers=HTML | session)).status_code == 303

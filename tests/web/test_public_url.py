@@ -174,7 +174,8 @@ async def test_a_form_of_the_relay_is_accepted(
         base = "/relay" if public_url and public_url.endswith("/relay") else "/"
         assert f"Path={base};" in cookie
         prefix = {True: "__Host-" if base == "/" else "__Secure-", False: ""}[origin.startswith("https://")]
-        assert cookie.startswith(f"{prefix}relay_session=")
+        port = host.partition(":")[2] or ("8443" if public_url and ":8443" in public_url else "")
+        assert cookie.startswith(f"{prefix}relay_session{f'_{port}' if port else ''}=")
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,16 @@ def is_local(request: HTTPConnection) -> bool:
     return host is not None and is_loopback(host.host)
 
 
+def port_in_browser(request: HTTPConnection) -> str:
+    """The port of the relay's address, as far as the Host header or `server.public_url` names one; else ""."""
+    host = _HOST_HEADER.fullmatch(request.headers.get("host", ""))
+    if host is not None and host[2] and host[2] != ":":
+        return host[2].removeprefix(":")
+    relay: Relay = request.app.state.relay
+    public = urlsplit(relay.config.server.public_url or "")
+    return str(public.port or "")
+
+
 def _host_of(request: HTTPConnection, scheme: str = "http") -> Origin | None:
     host = request.headers.get("host", "")
     return parse_origin(f"{scheme}://{host}") if _HOST_HEADER.fullmatch(host) else None  # guard: host-header

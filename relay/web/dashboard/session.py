@@ -196,7 +196,8 @@ def keep_form_token(response: Response, user: CurrentUser, request: Request) -> 
 def _set_cookie(response: Response, cookie: str, token: str, request: Request) -> None:
     secure = _is_secure(request) or request.headers.get("origin", "").startswith("https://")
     path = public_url.with_base_path(request, "") or "/"
-    name = _SECURE_PREFIX[path == "/"] + cookie if secure else cookie
+    named = _own_name(cookie, request)
+    name = _SECURE_PREFIX[path == "/"] + named if secure else named
     life = SESSION_TTL // SECOND if token else 0
     # guard: session-cookie
     response.set_cookie(name, token, max_age=life, httponly=True, samesite="lax", secure=secure, path=path)
@@ -204,10 +205,17 @@ def _set_cookie(response: Response, cookie: str, token: str, request: Request) -
 
 def _cookie(request: Request, cookie: str = _COOKIE) -> str:
     """The token that the browser holds; "" without one. A name without the prefix counts over http only."""
-    names = [_SECURE_PREFIX[True] + cookie, _SECURE_PREFIX[False] + cookie]
+    named = _own_name(cookie, request)
+    names = [_SECURE_PREFIX[True] + named, _SECURE_PREFIX[False] + named]
     if not _is_secure(request):
-        names.append(cookie)
+        names.append(named)
     return next((request.cookies[name] for name in names if name in request.cookies), "")
+
+
+def _own_name(cookie: str, request: Request) -> str:
+    """The cookie's name with the port: browsers send cookies to all ports of a host, and two relays may be on one."""
+    port = public_url.port_in_browser(request)
+    return f"{cookie}_{port}" if port else cookie
 
 
 def _is_secure(request: Request) -> bool:
