@@ -50,6 +50,7 @@ def _url(context: click.Context, option: click.Parameter, text: str | None) -> s
 @click.option("--format", help="The format of the body; by default chosen by the URL's host.")
 @click.option("--event", "events", multiple=True, help="Only this event, such as job.completed; repeatable.")
 @click.option("--metadata", multiple=True, callback=_metadata, help="NAME=VALUE, sent with the event; repeatable.")
+@click.option("--requested-by", help="Who wants the scenario: an e-mail address or a name, sent with the event.")
 @click.option("--workspace", help="The Exec workspace, if the relay has several.")
 @client_options
 def command(client: Client, job_id: str, callback_url: str | None, url_file: str | None, **fields: Any) -> None:

@@ -258,6 +258,14 @@ async def test_the_callback_url_comes_from_an_option_a_variable_or_a_file(
     assert answers.bodies[0].get("callback_url") == url
 
 
+async def test_register_says_who_asked() -> None:
+    """With metadata, both sent with the event."""
+    answers = Answers(JSONResponse(MADE, 201, headers=HEADERS))
+    done = await ask(answers, "register", "j1", "--requested-by", "jane@acme.com", "--metadata", "team=sales")
+    assert done.exit_code == 0, done.output
+    assert answers.bodies == [{"job_id": "j1", "requested_by": "jane@acme.com", "metadata": {"team": "sales"}}]
+
+
 def test_two_callback_urls_are_refused(tmp_path: Path) -> None:
     """On the command line; quotes are named as everywhere."""
     (tmp_path / "url").write_text("https://a.example")
