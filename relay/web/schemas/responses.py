@@ -120,7 +120,7 @@ class EndpointResponse(ResponseModel):
     name: str | None
     kind: EndpointKind
     source: str = Field(description="`config` or `api`: an endpoint of the configuration is changed there only")
-    url: str = Field(description="masked")
+    url: str = Field(description="masked; `pull:` if nothing is sent and the subscriber reads the feed")
     format: str
     template: dict[str, Any] | None = Field(description="the body with its placeholders, in the format `template`")
     events: list[EventType]
