@@ -49,6 +49,34 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
 
 
+WAIT_FIRST = ("simulation", "dashboard", "e2e", "docs", "torture", "client", "integrations", "cli", "flows")
+"""Folders whose tests mostly wait for other processes, the longest first."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deals the files to the workers, so that each begins with tests that wait and ends with short ones.
+
+    pytest-xdist gives each worker a contiguous part of the list. In alphabetical order one worker waits for browsers
+    and processes while another computes, and the last tests of a run are long ones that nobody can share.
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers == 1:
+        return
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    root = Path(__file__).parent
+
+    def turn(path: Path) -> int:
+        folder = path.relative_to(root).parts[0]
+        return WAIT_FIRST.index(folder) if folder in WAIT_FIRST else len(WAIT_FIRST)
+
+    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for path in sorted(files, key=turn):
+        min(hands, key=len).extend(files[path])
+    items[:] = [item for hand in hands for item in hand]
+
+
 class Clock:
     """An injected clock: says `at` until `advance` moves it."""
 

@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from fnmatch import fnmatch
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -145,12 +147,18 @@ def test_pins_are_made_with_the_oldest_python(name: str) -> None:
 def test_every_import_is_a_declared_dependency(folder: str, asked: list[Requirement]) -> None:
     """Nothing is used that only happens to be there because something else needs it."""
     ours = {canonicalize_name(one.name) for one in asked}
-    providers = packages_distributions()
+    providers = _providers()
     own = {"relay", "tests", "docs", "benchmarks", "requirements"}
     for module in imports(ROOT / folder) - sys.stdlib_module_names - own:
         assert ours & {canonicalize_name(name) for name in providers.get(module, [module])}, (
             module
         )  # not everything asked for is installed
+
+
+@cache
+def _providers() -> Mapping[str, list[str]]:
+    """By module, the installed packages that have it."""
+    return packages_distributions()
 
 
 def imports(folder: Path) -> set[str]:

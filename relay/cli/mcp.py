@@ -18,7 +18,9 @@ def command(client: Client) -> None:
     clients with one of its API keys. Both need the extra: pip install 'exec-relay[mcp]'.
 
     \b
-    Example, in the configuration of an agent:
+    Examples:
+      relay mcp --server http://127.0.0.1:8080
+    In the configuration of an agent:
       {"mcpServers": {"relay": {"command": "relay", "args": ["mcp"], "env": {"RELAY_URL": "http://127.0.0.1:8080"}}}}
     """
     asyncio.run(serve_stdio(AsyncRelay(client.server, client.key)))

@@ -22,6 +22,11 @@ def command() -> None:
     relay sends nothing: its deliveries may have been made elsewhere already. Jobs are registered and polled meanwhile.
 
     Works on the store itself, while relays run or before they start; they follow within a second.
+
+    \b
+    Examples:
+      relay sending status
+      relay sending resume
     """
 
 

@@ -14,6 +14,7 @@ import yaml
 from relay.cli import COMMANDS
 from relay.sandbox.exec_server import BASE
 from tests import marked
+from tests.commands import outputs
 from tests.e2e.conftest import Stage, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +35,9 @@ BAD_WORDS = (
 
 
 async def printed(
-    *arguments: str, cwd: Path, seconds: float = 20, environ: Mapping[str, str] | None = None
+    *arguments: str, cwd: Path, until: str | None = None, environ: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """Exit code and everything that `relay ...` prints; it is stopped after some seconds."""
+    """Exit code and everything that `relay ...` prints; it is stopped once that has the words `until`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "relay", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -45,10 +46,17 @@ async def printed(
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environ or {})},
         cwd=cwd,
     )
-    stop = asyncio.get_running_loop().call_later(seconds, process.terminate)
-    said, _ = await process.communicate()
-    stop.cancel()
-    return process.returncode or 0, said.decode()
+    assert process.stdout is not None
+    said = ""
+    async with asyncio.timeout(60):
+        while until is not None and until not in said:
+            line = await process.stdout.readline()
+            assert line, said
+            said += line.decode()
+        if until is not None:
+            process.terminate()
+        rest, _ = await process.communicate()
+    return process.returncode or 0, said + rest.decode()
 
 
 def config(folder: Path, url: str = "sqlite:///relay.db", exec_url: str = NOWHERE, more: str = "", **exec: Any) -> Path:
@@ -84,27 +92,46 @@ VERB_CALLS: dict[str, list[tuple[str, ...]]] = {
 """How each verb is called beside a marked configuration; what comes is judged, not whether it works."""
 
 
+SERVERS = ("mcp", "serve")
+"""Commands that run until they are stopped."""
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("verb", COMMANDS)
-async def test_no_command_prints_a_secret(verb: str, tmp_path: Path) -> None:
+async def test_no_command_prints_a_secret(tmp_path: Path) -> None:
     """Every command, new ones included, with marked secrets in configuration, environment and arguments."""
     config(tmp_path)
     environ = {"RELAY_API_KEY": marked.API_KEY, "EXEC_API_KEY": marked.EXEC_KEY, "RELAY_STORAGE__URL": DATABASE}
-    for arguments in VERB_CALLS.get(verb, [()]):
-        _, said = await printed(verb, *arguments, cwd=tmp_path, environ=environ)
-        assert said or verb == "mcp", "a server on standard output says nothing that no client asks for"
-        assert marked.found_in(said) == [], verb
+    lines = [(verb, *words) for verb in COMMANDS if verb not in SERVERS for words in VERB_CALLS.get(verb, [()])]
+    ended = await outputs([(tmp_path, words) for words in lines], environ)
+    for words, (_, said) in zip(lines, ended, strict=True):
+        assert said, words[0]
+        assert marked.found_in(said) == [], words[0]
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("words", BAD_WORDS)
-async def test_configuration_errors_contain_no_secret(words: str, tmp_path: Path) -> None:
-    """The text names the key at fault and repeats no value."""
-    path = config(tmp_path, url=f"mysql://{marked.PASSWORD}@x/y", more=words)
-    code, said = await printed("check", "--config", str(path), cwd=tmp_path)
-    assert code == 2
-    assert "config.yaml" in said
+@pytest.mark.parametrize("verb", SERVERS)
+async def test_no_server_prints_a_secret(verb: str, tmp_path: Path) -> None:
+    """Without a configuration, or without anybody who calls."""
+    config(tmp_path)
+    environ = {"RELAY_API_KEY": marked.API_KEY, "EXEC_API_KEY": marked.EXEC_KEY, "RELAY_STORAGE__URL": DATABASE}
+    _, said = await printed(verb, *VERB_CALLS.get(verb, [()])[0], cwd=tmp_path, environ=environ)
+    assert said or verb == "mcp", "a server on standard output says nothing that no client asks for"
     assert marked.found_in(said) == []
+
+
+@pytest.mark.timeout(120)
+async def test_configuration_errors_contain_no_secret(tmp_path: Path) -> None:
+    """The text names the key at fault and repeats no value."""
+    lines = []
+    for number, words in enumerate(BAD_WORDS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = config(folder, url=f"mysql://{marked.PASSWORD}@x/y", more=words)
+        lines.append((folder, ("check", "--config", str(path))))
+    for code, said in await outputs(lines):
+        assert code == 2
+        assert "config.yaml" in said
+        assert marked.found_in(said) == []
 
 
 @pytest.mark.timeout(120)
@@ -136,10 +163,11 @@ async def test_misplaced_secrets_in_a_configuration_are_not_printed(tmp_path: Pa
 async def test_an_unreachable_database_prints_no_password(tmp_path: Path) -> None:
     """The driver's error about a failed connection is shown without the password."""
     path = config(tmp_path, url=DATABASE)
-    for verb in ("check", "serve"):
-        code, said = await printed(verb, "--config", str(path), cwd=tmp_path)
-        assert code == 1
-        assert marked.found_in(said) == []
+    code, said = await printed("check", "--config", str(path), cwd=tmp_path)
+    assert code == 1
+    assert marked.found_in(said) == []
+    _, said = await printed("serve", "--config", str(path), cwd=tmp_path, until="the database can't be reached")
+    assert marked.found_in(said) == []
 
 
 @pytest.mark.timeout(120)
@@ -150,8 +178,7 @@ async def test_a_refused_exec_key_is_not_printed(stage: Stage, tmp_path: Path) -
     assert code == 1
     assert "refuses the key" in said
     assert marked.found_in(said) == []
-    _, logged = await printed("serve", "--config", str(path), cwd=tmp_path, seconds=4, environ=DEBUG)
-    assert "listens on" in logged
+    _, logged = await printed("serve", "--config", str(path), cwd=tmp_path, until="listens on", environ=DEBUG)
     assert marked.found_in(logged) == []
 
 
