@@ -187,15 +187,15 @@ def draw_message(page: PageRequest, format: str, body: bytes) -> Markup | None:
     """
     if format not in DRAWN_FORMATS:
         return None
+    template = _environment(page.base_path, page.zone).get_template("previews/message.html")
     try:
         preview = json.loads(body)
-        values = {
-            "format": format,
-            "preview": preview,
-            "preview_text": json.dumps(preview, ensure_ascii=False, indent=2),
-        }
-        return Markup(_environment(page.base_path).get_template("previews/message.html").render(values))  # noqa: S704
-    except (ValueError, TypeError, UndefinedError):
+    except ValueError:
+        return None
+    text = json.dumps(preview, ensure_ascii=False, indent=2)
+    try:
+        return Markup(template.render(format=format, preview=preview, preview_text=text))  # noqa: S704
+    except (UndefinedError, TypeError):  # fields that a body of this format has are missing, or are of another type
         return None
 
 
