@@ -7,8 +7,8 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from relay.store.tables import api_keys, callback_tokens
 from relay.telemetry import LOGGER, install_crash_hooks, log_on_a_thread, set_up_logging, tracer_from_env
 from relay.web.app import create_app
 from relay.web.core.public_url import base_path_of
+from relay.web.metrics_app import create_metrics_app
 from relay.web.server.http_protocol import ConnectionLimits
 from relay.web.server.server import DEFAULT_LIMITS, Server, server_config
 from relay.web.server.starting import StartingApp
@@ -212,13 +213,32 @@ async def _run(
             click.echo(_WITHOUT_KEYS.format(url=url_of(http.socket), token=token))
         await _log_callback_urls(relay)
         reloads = asyncio.create_task(_reload_on(reload_requested, relay, path))
-        http.app.serve(app)
-        await http.task
+        async with _metrics_port(relay):
+            http.app.serve(app)
+            await http.task
         reloads.cancel()
     finally:
         if token is not None:
             local_token.remove(http.port, token)
         await relay.stop(ms_since_stop())
+
+
+@asynccontextmanager
+async def _metrics_port(relay: Relay) -> AsyncIterator[None]:
+    """Serves metrics on a port of their own, if the configuration names one."""
+    metrics = relay.config.metrics
+    if metrics.port is None:
+        yield
+        return
+    listening = bind_socket(metrics.host, metrics.port, "set metrics.host and metrics.port to a free address")
+    server = Server(server_config(create_metrics_app(relay)))
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    relay.telemetry.log.info("metrics are at %s/metrics", url_of(listening))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
 async def _make_local_token(relay: Relay, port: int) -> str | None:

@@ -111,9 +111,11 @@ def _without_prefix(name: str, keys: set[str]) -> str | None:
 _OTHER_NAMES = {
     "DATABASE_URL": "RELAY_STORAGE__URL",
     "DB_URL": "RELAY_STORAGE__URL",
+    "HOST": "RELAY_SERVER__HOST",
     "LOG_LEVEL": "RELAY_LOGGING__LEVEL",
+    "PORT": "RELAY_SERVER__PORT",
 }
-"""Names that other programs use for a key, if its own name is not similar."""
+"""Names that other programs use for a key, if its own name is not similar, or if there are several."""
 
 
 def _nearest(name: str, keys: set[str]) -> str:

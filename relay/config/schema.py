@@ -206,6 +206,13 @@ class OperatorSection(_Section):
     max_per_hour: Annotated[int, BeforeValidator(integer_between(1, 1_000))] = 10
 
 
+class MetricsSection(_Section):
+    """A port for metrics alone, which need no API key there."""
+
+    host: Annotated[str, BeforeValidator(parsers.host)] = "127.0.0.1"
+    port: Annotated[int, BeforeValidator(integer_between(1, 65_535))] | None = None
+
+
 class Logging(_Section):
     """The format and level of the log."""
 
@@ -225,4 +232,5 @@ class Config(_Section):
     security: Security = Security()
     endpoints: Annotated[tuple[EndpointSection, ...], BeforeValidator(list_of(0, 1_000))] = ()
     operator: OperatorSection = OperatorSection()
+    metrics: MetricsSection = MetricsSection()
     logging: Logging = Logging()

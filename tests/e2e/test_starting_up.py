@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from relay.store.engine import migrate
-from tests.e2e.conftest import API_KEY, Stage
+from tests.e2e.conftest import API_KEY, Stage, free_port
 from tests.torture.postgresql import postgresql, url_at
 from tests.torture.proxy import proxy
 
@@ -60,9 +60,14 @@ async def test_a_relay_waits_for_its_database_and_for_another_upgrade(stage: Sta
 
 
 async def test_no_request_fails_while_load_balancers_learn_of_a_stop(stage: Stage) -> None:
-    """After SIGTERM readiness is 503 at once, and requests are served for the drain; a second signal ends it."""
-    relay = stage.serve(server={"drain": "6s"})
+    """After SIGTERM readiness is 503 at once, and requests are served for the drain; a second signal ends it. Metrics
+    have a port of their own, which needs no key and serves nothing else."""
+    metrics_port = free_port()
+    relay = stage.serve(server={"drain": "6s"}, metrics={"port": metrics_port})
     await relay.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{metrics_port}", trust_env=False) as http:
+        assert 'relay_ready{check="store"} 1.0' in (await http.get("/metrics")).text
+        assert (await http.get("/v1/jobs")).status_code == 404
     statuses: list[int] = []
     async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
         relay.send_signal(signal.SIGTERM)
