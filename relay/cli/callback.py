@@ -15,6 +15,10 @@ def command() -> None:
 
     Exec then calls the relay when a job ends, so most jobs need one poll. A callback is only a hint: a poll confirms
     it. Needs a key with the scope admin, and server.public_url.
+
+    \b
+    Examples:
+      relay callback show
     """
 
 

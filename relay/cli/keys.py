@@ -45,6 +45,11 @@ def command() -> None:
     directly, so they work only on the relay's machine or in its container; an admin can do the same in the dashboard,
     and no call of the API can. Relays may run meanwhile, also on SQLite, and apply a change within a second. As soon as
     there is one key, every call of the API needs a key.
+
+    \b
+    Examples:
+      relay keys create crm --scope register
+      relay keys list
     """
 
 
