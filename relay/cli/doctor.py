@@ -22,7 +22,7 @@ from relay.store.maintenance.diagnostics import StoreReport, store_report
 LIBRARIES = ("starlette", "uvicorn", "httpx", "aiohttp", "apscheduler", "sqlalchemy", "alembic", "psycopg", "pydantic")
 
 
-CHOICES = frozenset("adaptive interval json text debug info warning error".split())
+CHOICES = frozenset("adaptive interval json text debug info warning error admin register read none".split())
 """Values of the configuration that are words, and no secrets."""
 
 
@@ -107,6 +107,8 @@ def _describe(value: Any) -> str:
         return "set"
     if isinstance(value, BaseModel):
         return str(value)
+    if isinstance(value, dict):  # names of a company's groups
+        return f"{len(value)} of them"
     if isinstance(value, tuple):
         all_integers = all(isinstance(item, int) for item in value)
         return str(list(value)) if all_integers else f"{len(value)} of them"
