@@ -112,7 +112,7 @@ def _describe(value: Any) -> str:
     if isinstance(value, tuple):
         all_integers = all(isinstance(item, int) for item in value)
         return str(list(value)) if all_integers else f"{len(value)} of them"
-    return str(value) if value in CHOICES else "set"
+    return str(value) if isinstance(value, str) and value in CHOICES else "set"
 
 
 def _endpoint(endpoint: EndpointSection) -> str:

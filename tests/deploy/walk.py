@@ -24,6 +24,7 @@ from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Receiver
 from tests.docs.machine import SLACK
+from tests.docs.pages import DOCS, sections
 from tests.docs.test_ten_minutes import QUICK, SOURCE, SYSTEMD
 from tests.e2e.conftest import free_port
 from tests.make import SECRET
@@ -178,6 +179,9 @@ async def test_systemd_leads_from_nothing_to_a_slack_message(machine: Machine) -
         assert json.loads(said)["job"]["id"] in exec.jobs
         [told] = await receiver.wait_for(1, path="/channel")
         assert b'"blocks"' in told.body
+
+        [check] = sections(DOCS / "how-to/hosting.md")["A machine with systemd"].commands
+        assert "✓ Exec workspace default: accepts the key" in await machine.type(check)
 
         key = await machine.type("cat /etc/relay/api-key")
         before = await machine.type("cat /etc/relay/environment")

@@ -40,6 +40,7 @@ class Served:
         self.url = f"http://127.0.0.1:{port}"
         self.process: asyncio.subprocess.Process | None = None
         self.log = config.with_suffix(".log")
+        self.probe = "/readyz"
 
     async def start(self, **environ: str) -> None:
         """Starts the process and waits until it is ready."""
@@ -57,7 +58,7 @@ class Served:
         async with httpx.AsyncClient(trust_env=False) as http:
             while time.monotonic() < deadline and self.process.returncode is None:
                 try:
-                    if (await http.get(f"{self.url}/readyz", timeout=2)).status_code == 200:
+                    if (await http.get(self.url + self.probe, timeout=2)).status_code == 200:
                         return
                 except httpx.HTTPError:
                     pass
