@@ -227,7 +227,8 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
     """Creates and changes the configured endpoints in the store, by name.
 
     An existing endpoint keeps its id and health, and its secret if none is configured; a secret that the configuration
-    changes is rotated. Returns the ids of endpoints that are configured no longer, for the caller to retire or delete.
+    changes is rotated. One that belonged to an API key belongs to the operator now, with another secret. Returns the
+    ids of endpoints that are configured no longer, for the caller to retire or delete.
     Raises ValidationFailed for a URL that is blocked. Locks the configured endpoints.
     """
     names = {entry.name for entry in configured}
@@ -293,7 +294,10 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
     if existing.disabled_reason == RETIRED:
         changed = replace(_healthy(changed), disabled_at=None, disabled_reason=None)
         outbox.release_held(tx, existing.id, now)
-    if secret is not None and secret != existing.secrets[0].value:
+    if existing.owner is not None:  # whoever has that API key knows the secrets
+        new_secret = secret or standard_webhooks.new_secret(random_bytes(tx, spec.SECRET_BYTES), validated.signing)
+        changed = replace(changed, owner=None, secrets=(Secret(new_secret),))
+    elif secret is not None and secret != existing.secrets[0].value:
         changed = replace(changed, secrets=_rotated(existing, secret, now))
     elif entry.signing not in (None, standard_webhooks.scheme_of(existing.secrets[0].value)):
         generated = standard_webhooks.new_secret(random_bytes(tx, spec.SECRET_BYTES), validated.signing)

@@ -114,6 +114,17 @@ async def test_the_configuration_takes_over_an_endpoint_of_the_api_by_name(store
     assert taken.url == "https://example.com/ops"
 
 
+@pytest.mark.parametrize("secret", [None, NEW])
+async def test_an_endpoint_of_another_key_is_taken_over_without_its_secrets(store: Store, secret: str | None) -> None:
+    """Whoever made it with a key of the scope subscribe can neither change it nor sign for it any more."""
+    theirs = make_endpoint(name="ops", url="https://theirs.example/", owner="a team")
+    await store.write(lambda tx: endpoints.add(tx, theirs))
+    [taken] = await sync(store, configured(secret=secret))
+    assert (taken.id, taken.owner) == (theirs.id, None)
+    assert not {one.value for one in theirs.secrets} & {one.value for one in taken.secrets}
+    assert secret is None or taken.secrets == (Secret(NEW),)
+
+
 async def test_a_blocked_url_in_the_configuration_changes_nothing(store: Store) -> None:
     """The error names the endpoint's key, and everything stays as it was."""
     before = await sync(store, configured("a"))
