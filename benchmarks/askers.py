@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from zlib import crc32
 
 from benchmarks.virtual_days import Job
 from relay.model import MINUTE, SECOND, Instant
@@ -95,7 +96,7 @@ class Relay:
             tested_at=self._tested_at,
         )
         chosen = select(
-            [Due(job.poll_state, hash((job.id, 7)) & 0xFFFF) for job in due], policy, self._durations, moment
+            [Due(job.poll_state, crc32(str(job.id).encode())) for job in due], policy, self._durations, moment
         )
         if chosen.policy_is_outgrown:
             self._pace = None

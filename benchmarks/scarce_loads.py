@@ -85,6 +85,20 @@ def _some_wait(rng: random.Random) -> float:
     return 600.0 if rng.random() < 0.2 else rng.uniform(2, 8)
 
 
+def _burst_a_day(rng: random.Random) -> list[float]:
+    """Twenty jobs a day at any hour, and a hundred and fifty within five minutes, each day at another hour."""
+    found = poisson(20, days=4)(rng)
+    for day in range(4):
+        begins = day * _DAY + rng.uniform(2, 20) * _HOUR
+        found += [begins + rng.uniform(0, 300) for _ in range(150)]
+    return found
+
+
+def _by_turns(rng: random.Random) -> list[float]:
+    """Sixty jobs on one day, two hundred on the next."""
+    return [day * _DAY + second for day in range(4) for second in poisson(200 if day % 2 else 60)(rng)]
+
+
 def _by_hour(second: float) -> TrueDistribution:
     return TWO_MINUTES if second % _DAY < _DAY / 2 else EIGHT_MINUTES
 
@@ -111,4 +125,6 @@ KEPT_BACK = (
     steady(flow("100 jobs a day, a fifth of Exec's requests", 100, USUAL), share=0.2),
     steady(flow("300 jobs a day, 25% quick failures", 300, QUICK)),
     steady(flow("1,000 jobs a day", 1_000, USUAL, days=2), days=2),
+    steady(Workload("quiet days with a burst of 150", _burst_a_day, lambda _: USUAL, common_distribution=USUAL)),
+    steady(Workload("60 and 200 jobs by turns", _by_turns, lambda _: USUAL, common_distribution=USUAL)),
 )

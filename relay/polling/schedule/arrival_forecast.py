@@ -1,73 +1,62 @@
 """Forecasts how many jobs are still to come: the load that the rest of a budget has to carry.
 
-The forecast for an hour is the mean of the same hour on the days before, multiplied by how busy today is compared with
-them; that factor fades over hours. Before a full day was observed, the forecast continues the rate of the hours so far.
+The forecast for an hour is the mean of the same hour on the days before, plus the difference by which the last hours
+were busier than usual; that difference fades over hours. On the first day, two jobs an hour are usual.
+
+Jobs may come one by one or in groups. So the variance of a number of jobs is its mean times the index of dispersion,
+and what differs counts as far as its square exceeds that variance (James and Stein, 'Estimation with quadratic loss',
+1961). By hand: 36 jobs came where 6 are usual. One by one, with an index of 1, of the difference of 30 count 1 - 36/30²
+= 96%. All at once, with an index of 36, the variance of 36·36 = 1,296 is more than 30² = 900: nothing counts.
 """
 
 import math
 from collections.abc import Sequence
 
-from relay.model import HOUR, MINUTE, Instant
-from relay.model.arrival_history import MAX_HOURS, MAX_JOBS, ArrivalHistory
+from relay.model import DAY, HOUR, MINUTE, Instant
+from relay.model.arrival_history import MAX_HOURS, MAX_JOBS, MAX_SLOTS, SLOT, ArrivalHistory
 
-_BUSYNESS_HOURS = 3
-_BUSYNESS_FADES = 4.0
-"""Hours after which today's busyness counts 1/e as much."""
+_RECENT = 3 * HOUR
+"""The time over which jobs are compared with what is usual, after the first day."""
+_FADES = 12.0
+"""Hours after which the difference counts 1/e as much."""
 _PRIOR = 2.0
-"""Jobs per hour before any was observed; it counts as much as one hour of observation."""
-_MAX_PER_MINUTE = 10
-_MIN_WATCHED = 0.25
-"""Hours."""
+"""Jobs per hour before any was observed."""
 _SMOOTHED = 0.25**2 + 0.5**2 + 0.25**2
 """How much of an hour's variance is left of the mean of it and its neighbours."""
 
 
 def record_arrivals(arrivals: ArrivalHistory, jobs: int, at: Instant) -> ArrivalHistory:
     """The history with `jobs` more registered at `at`."""
-    hour, minute = at // HOUR, at // MINUTE
     if jobs <= 0:
         return arrivals
-    newest = max([hour, *(start for start, _, _ in arrivals.hours[-1:])])
-    counts = {start: (n, minutes) for start, n, minutes in arrivals.hours if newest - MAX_HOURS < start <= newest}
-    n, minutes = counts.get(hour, (0, 0))
-    counts[hour] = min(n + jobs, MAX_JOBS), min(minutes + (minute > arrivals.last or not minutes), 60)
-    since = minute if arrivals.since is None else min(arrivals.since, minute)
-    hours = tuple((start, *pair) for start, pair in sorted(counts.items()))
-    return ArrivalHistory(hours, since, max(arrivals.last, minute))
+    minute = at // MINUTE
+    return ArrivalHistory(
+        _added(arrivals.hours, at // HOUR, jobs, MAX_HOURS),
+        _added(arrivals.slots, at // SLOT, jobs, MAX_SLOTS),
+        minute if arrivals.since is None else min(arrivals.since, minute),
+    )
+
+
+def _added(counts: Sequence[tuple[int, int]], at: int, jobs: int, kept: int) -> tuple[tuple[int, int], ...]:
+    newest = max([at, *(start for start, _ in counts[-1:])])
+    sums = {start: number for start, number in counts if newest - kept < start <= newest}
+    sums[at] = min(sums.get(at, 0) + jobs, MAX_JOBS)
+    return tuple(sorted(sums.items()))
 
 
 def hourly_rates(arrivals: ArrivalHistory, now: Instant, hours: int = 25) -> tuple[float, ...]:
     """Jobs expected in each hour from the one that `now` is in, as full hours."""
-    counts, hour = {start: jobs for start, jobs, _ in arrivals.hours}, now // HOUR
-    elapsed_share = (now % HOUR) / HOUR
-    since = now // MINUTE if arrivals.since is None else min(arrivals.since, now // MINUTE)
-    first = since * MINUTE // HOUR
-    current_rate = max(
-        _recent_rate(arrivals.hours, max(first, hour - 23), hour, elapsed_share),
-        _rate_lower_bound(arrivals, since, now),
-    )
-    if hour - first < 24:
-        return (current_rate,) * hours
-    usual_rates = _shrink([_same_hour_mean(counts, first, hour + k, hour) for k in range(24)], (hour - first) / 24)
-    busyness = _today_vs_usual(counts, usual_rates, hour, elapsed_share)
-    return tuple(usual_rates[k % 24] * (1 + (busyness - 1) * math.exp(-k / _BUSYNESS_FADES)) for k in range(hours))
-
-
-def _rate_lower_bound(arrivals: ArrivalHistory, since: int, now: Instant) -> float:
-    """A lower bound of the present rate, in jobs per hour: a steady flow of jobs counts within a quarter of an hour,
-    one burst of jobs does not raise the forecast for a whole day.
-
-    The jobs of one minute count as one arrival, with ten jobs at most. n arrivals, a Poisson count, make n − √n
-    certain, one standard deviation less: one arrival makes none certain, 25 make 20 certain.
-    """
     hour = now // HOUR
-    recent = [(jobs, minutes) for start, jobs, minutes in arrivals.hours if hour - _BUSYNESS_HOURS < start <= hour]
-    jobs_counted, minutes = sum(min(jobs, _MAX_PER_MINUTE * n) for jobs, n in recent), sum(n for _, n in recent)
-    if not minutes:
-        return 0.0
-    watched_since = max(since * MINUTE, (hour - _BUSYNESS_HOURS + 1) * HOUR)
-    watched_hours = max((now - watched_since) / HOUR, _MIN_WATCHED)
-    return jobs_counted / minutes * (minutes - math.sqrt(minutes)) / watched_hours
+    since = now if arrivals.since is None else min(arrivals.since * MINUTE, now)
+    first = since // HOUR
+    if hour - first < 24:
+        usual_rates, window, fades = [_PRIOR] * 24, max(now - since, SLOT), math.inf
+    else:
+        counts = dict(arrivals.hours)
+        means = [_same_hour_mean(counts, first, hour + k, hour) for k in range(24)]
+        usual_rates, window, fades = _shrink(means, (hour - first) / 24, dispersion(arrivals, now)), _RECENT, _FADES
+    more = _more_than_usual(arrivals, usual_rates, now, window)
+    return tuple(max(usual_rates[k % 24] + more * math.exp(-k / fades), 0.0) for k in range(hours))
 
 
 def expected_jobs(hourly: Sequence[float], now: Instant, ahead: int) -> float:
@@ -80,39 +69,46 @@ def expected_jobs(hourly: Sequence[float], now: Instant, ahead: int) -> float:
     return total
 
 
-def _recent_rate(hours: Sequence[tuple[int, int, int]], first: int, hour: int, elapsed_share: float) -> float:
-    """Jobs per hour over the observed hours: the square of the mean of roots, with ten jobs per minute at most, so that
-    one burst of jobs weighs less than a steady flow."""
-    jobs = {start: min(n, _MAX_PER_MINUTE * minutes) for start, n, minutes in hours}
-    roots, weight = math.sqrt(_PRIOR), 1.0
-    for start in range(first, hour + 1):
-        share = 1.0 if start < hour else max(elapsed_share, 0.25)
-        roots, weight = roots + math.sqrt(jobs.get(start, 0)) * share, weight + share
-    return (roots / weight) ** 2
+def _more_than_usual(arrivals: ArrivalHistory, usual_rates: Sequence[float], now: Instant, window: int) -> float:
+    """Jobs per hour by which the last `window` milliseconds were busier than usual, shrunk towards 0."""
+    begin = (now - min(window, DAY)) // SLOT
+    observed = sum(jobs for start, jobs in arrivals.slots if begin <= start <= now // SLOT)
+    usual, at = 0.0, begin * SLOT
+    while at < now:
+        until = min((at // HOUR + 1) * HOUR, now)
+        usual += usual_rates[(at // HOUR - now // HOUR) % 24] * (until - at) / HOUR
+        at = until
+    differs, by_chance = observed - usual, dispersion(arrivals, now) * max(observed, usual)
+    if not differs:
+        return 0.0
+    return differs * max(0.0, 1.0 - by_chance / differs**2) / max((now - begin * SLOT) / HOUR, SLOT / HOUR)
 
 
-def _shrink(rates: Sequence[float], days: float) -> list[float]:
+def dispersion(arrivals: ArrivalHistory, now: Instant) -> float:
+    """The variance of the number of jobs in ten minutes, divided by its mean (the index of dispersion: Cox and Lewis,
+    1966), over two days: 1 if jobs come one by one, n if they come n at once. One empty slot is added, so that the
+    first jobs of all count as one group."""
+    newest = now // SLOT
+    since = newest if arrivals.since is None else min(arrivals.since * MINUTE // SLOT, newest)
+    number = min(newest - since + 1, MAX_SLOTS) + 1
+    jobs = [count for start, count in arrivals.slots if newest - MAX_SLOTS < start <= newest]
+    mean = sum(jobs) / number
+    if not mean:
+        return 1.0
+    variance = (sum(count * count for count in jobs) - number * mean * mean) / (number - 1)
+    return max(variance / mean, 1.0)
+
+
+def _shrink(rates: Sequence[float], days: float, dispersed: float) -> list[float]:
     """The hours of a day, shrunk towards their mean as far as chance explains their differences.
 
-    By James and Stein ('Estimation with quadratic loss', 1961): the differences count as much as their squares exceed
-    those of Poisson counts. Hours that differ by chance alone become one mean; a night without jobs stays one.
+    Hours that differ by chance alone become one mean; a night without jobs stays one.
     """
     mean = sum(rates) / len(rates)
-    by_chance = len(rates) * mean * _SMOOTHED / max(days, 1.0)
+    by_chance = len(rates) * mean * dispersed * _SMOOTHED / max(days, 1.0)
     squares = sum((rate - mean) ** 2 for rate in rates)
     counts = max(0.0, 1.0 - by_chance / squares) if squares else 0.0
     return [mean + counts * (rate - mean) for rate in rates]
-
-
-def _today_vs_usual(counts: dict[int, int], usual_rates: Sequence[float], hour: int, elapsed_share: float) -> float:
-    """How many times as busy the last hours were as the same hours usually are, shrunk towards 1 in the same way."""
-    usual = observed = 0.0
-    for hours_ago in range(_BUSYNESS_HOURS):
-        usual += usual_rates[-hours_ago % 24] * (1.0 if hours_ago else elapsed_share)
-        observed += counts.get(hour - hours_ago, 0)
-    usual, observed = usual + 1.0, observed + 1.0
-    differs = observed - usual
-    return 1.0 + differs / usual * max(0.0, 1.0 - usual / differs**2) if differs else 1.0
 
 
 def _same_hour_mean(counts: dict[int, int], first: int, hour: int, current_hour: int) -> float:

@@ -34,11 +34,16 @@ from relay.polling.schedule.density_estimate import (
 from relay.polling.schedule.duration_distribution import AGES, DurationDistribution, from_cdf_table, lognormal_cdf
 
 PRIOR_MEDIAN = 300.0
-PRIOR_SIGMA = 0.6
+PRIOR_SIGMA = 0.5
 UNFINISHED_SHARE = 0.02
 """The share of jobs that never end, before any was observed."""
 BROAD_PRIOR_WEIGHT = 0.01
 """The weight of a wide distribution that is always mixed in, so that every age has some probability."""
+
+EXPLORE_ONE_IN = 50
+"""One in so many postponed first polls is made at once. The history keeps as many answers to whether a job had ended
+when it was registered, so that at least one of them is always new (constant exploration, necessary because what is
+learned may change: Sutton and Barto, 'Reinforcement Learning', 2018, 2.5)."""
 
 _MIN_SHARE_IF_AMPLE = 0.2
 

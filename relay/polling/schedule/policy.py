@@ -35,6 +35,8 @@ class PollPolicy:
     number: int
     """The number of active watches when it was built."""
     made_at: Instant
+    new: int = 0
+    """The number of active watches without a poll when it was built."""
 
     @property
     def first_age(self) -> float:
@@ -112,7 +114,7 @@ def build_policy(load: Workload, now: Instant, before: PollPolicy | None = None)
     start_from, ended = before.price if before else None, learning.ended_share(durations)
     price = poll_price(ages, distribution, scaled, arrivals, now, may_have_ended, start_from, ended, new)
     table = optimal_schedule(distribution, price, may_have_ended)
-    return PollPolicy(distribution, durations, price, table, load.number, now)
+    return PollPolicy(distribution, durations, price, table, load.number, now, round(new / share))
 
 
 def update_history(durations: DurationHistory, watch: Watch) -> DurationHistory:

@@ -16,21 +16,21 @@ from relay.model.arrival_history import ArrivalHistory
 from relay.polling.request_budget import HORIZONS, Remaining
 from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates
 from relay.polling.schedule.duration_distribution import DurationDistribution
+from relay.polling.schedule.job_durations import EXPLORE_ONE_IN
 from relay.polling.schedule.optimal_schedule import OptimalSchedule, optimal_schedule
 
 PRICE_GRID = tuple(0.1 * 1.12**k for k in range(109))
 """The possible prices: 0.1 s to 6 h."""
 
-_DEAR = 30.0
-_AT_LEAST = 1.06
-"""A horizon allows at least so many times the fewest polls: what the budget refuses waits in order of its gain."""
-_AT_LEAST_SOON = 1.5
-"""The same within `_NEAR_HORIZON`."""
+_DEAREST = 4.0
+"""The highest price, in parts of the age at which 90% of jobs have ended. A higher one hardly saves polls."""
 _RESERVE = 0.01
+"""The share of the day's polls that covers the rounding of what is expected."""
 _NEAR_HORIZON = 5_000.0
 """Within so many seconds a price that rises in time can't make up for a wrong forecast."""
 _SIGMAS = 2.0
-"""Standard deviations of the jobs to come, as a Poisson count, for which the polls of these seconds have to suffice."""
+"""Standard deviations of the jobs to come, as a Poisson count, for whose polls after the first these seconds have to
+suffice. A job's last poll may wait; nothing is lost by that but time."""
 _SLICES = 4
 _MAX_AGES = 200
 
@@ -49,29 +49,31 @@ def poll_price(
     ended: float = 0.0,
     new: int = 0,
 ) -> float:
-    """The smallest price at which the polls expected fit `left.within`, or are close to the fewest possible.
+    """The smallest price at which the polls expected fit `remaining.within`; if none fits, four times
+    the age at which 90% have ended: then polls that the budget refuses wait in the order of their gain.
 
     `ages` are those of the active watches that were polled (seconds; 0 or less if queued), `new` is the number of those
     that were not. `share_already_ended` is an upper bound of the share of jobs that have ended when they are
     registered, `ended` the expected share. Within an hour and a half the polls suffice for two standard deviations more
-    jobs than expected. No horizon asks for less than 1.06 times the fewest polls, or 1.5 times within that time: polls
-    that the budget refuses wait in the order of their gain. The search begins at `start_from`, the last price. Takes
-    about 10 ms.
+    jobs than expected. The search begins at `start_from`, the last price. Takes about 10 ms.
     """
     search = _Search(
         distribution, sample_ages(ages), ((0.0, new), *forecast(arrivals, now)), share_already_ended, ended
     )
     reserve = _RESERVE * remaining.within[-1][1]
     limits = [(ahead / 1_000, polls - reserve) for ahead, polls in remaining.within]
+    limits = [limit for limit in limits if limit[0] >= time_for_polls(distribution)] or limits[-1:]
     at = search.least(limits, 0 if start_from is None else bisect_left(PRICE_GRID, start_from))
-    if PRICE_GRID[at] >= _DEAR:
-        fewest = search.demands(len(PRICE_GRID) - 1, limits)
-        limits = [
-            (seconds, max(polls, demand * (_AT_LEAST_SOON if seconds <= _NEAR_HORIZON else _AT_LEAST)))
-            for (seconds, polls), demand in zip(limits, fewest, strict=True)
-        ]
-        at = search.least(limits, at)
     return PRICE_GRID[at]
+
+
+def time_for_polls(distribution: DurationDistribution) -> float:
+    """The seconds within which most jobs get their polls, at any price that is likely.
+
+    A horizon counts only jobs that come so long before its end. Otherwise a price would fit that does not save polls,
+    but moves them past the end of the horizon.
+    """
+    return 2 * distribution.p90
 
 
 class _Search:
@@ -87,6 +89,7 @@ class _Search:
     ) -> None:
         self._distribution, self._groups, self._coming, self._ready = distribution, groups, coming, share_already_ended
         self._ended = ended
+        self._dearest = min(bisect_left(PRICE_GRID, _DEAREST * distribution.p90), len(PRICE_GRID) - 1)
         self._tables: dict[int, OptimalSchedule] = {}
 
     def demands(self, at: int, limits: Sequence[tuple[float, float]]) -> Iterator[float]:
@@ -97,10 +100,10 @@ class _Search:
         return (expected_polls(table, self._groups, self._coming, seconds, self._ended) for seconds, _ in limits)
 
     def least(self, limits: Sequence[tuple[float, float]], start_from: int) -> int:
-        """The index of the smallest price that fits, searched from `start_from` in growing steps; the last if none
-        fits."""
-        low, high, step = 0, len(PRICE_GRID) - 1, 2
-        at = min(max(start_from, low), high - 1)
+        """The index of the smallest price that fits, searched from `start_from` in growing steps; the dearest if
+        none fits."""
+        low, high, step = 0, self._dearest, 2
+        at = min(max(start_from, low), max(high - 1, low))
         while low < high:
             if self._fits(at, limits):
                 high, at = at, max(at - step, low)
@@ -118,19 +121,20 @@ class _Search:
 def expected_polls(
     table: OptimalSchedule, groups: Sequence[tuple[float, float]], coming: Forecast, seconds: float, ended: float = 0.0
 ) -> float:
-    """Polls expected within `seconds`, for the active watches (age, how many) and the jobs still to come; the share
-    `ended` of these needs only one poll."""
+    """Polls expected within `seconds`, for the active watches (age, how many) and the jobs still to come, except for
+    those that come too late to get their polls by then; the share `ended` of these needs only one poll."""
     active = sum(count * table.expected_polls_within(age, seconds) for age, count in groups)
-    first = 1.0 if table.poll_immediately else ended
+    first = 1.0 if table.poll_immediately else max(ended, 1 / EXPLORE_ONE_IN)
+    latest = max(seconds - time_for_polls(table.distribution), 0.0)
 
     def polls(within: float) -> float:
         return first + (1.0 - ended) * table.expected_polls_within(0.0, within)
 
-    polls_of_coming = [(jobs, polls(seconds - at)) for at, jobs in coming if at < seconds]
+    polls_of_coming = [(jobs, polls(seconds - at)) for at, jobs in coming if at <= latest]
     expected = active + sum(jobs * polls for jobs, polls in polls_of_coming)
     if seconds > _NEAR_HORIZON:
         return expected
-    return expected + _SIGMAS * math.sqrt(sum(jobs * polls * polls for jobs, polls in polls_of_coming))
+    return expected + _SIGMAS * math.sqrt(sum(jobs * max(polls - 1, 0.0) ** 2 for jobs, polls in polls_of_coming))
 
 
 def forecast(arrivals: ArrivalHistory, now: Instant) -> Forecast:

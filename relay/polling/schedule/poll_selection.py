@@ -16,22 +16,19 @@ from dataclasses import dataclass, replace
 
 from relay.model import MINUTE, SECOND, Instant
 from relay.model.duration_history import DurationHistory
-from relay.polling.schedule.job_durations import ended_share, may_have_ended
+from relay.polling.schedule.job_durations import EXPLORE_ONE_IN, ended_share, may_have_ended
 from relay.polling.schedule.next_poll import NextPoll, PollState
 from relay.polling.schedule.policy import PollPolicy
 
 TEST_POLLS = 8
 """First polls whose answers are awaited before more are made, if less than half of the day's polls is left."""
-EXPLORE_ONE_IN = 50
-"""One in so many postponed first polls is made at once. The history keeps as many answers to whether a job had ended
-when it was registered, so that at least one of them is always new (constant exploration, necessary because what is
-learned may change: Sutton and Barto, 'Reinforcement Learning', 2018, 2.5)."""
-
+_OUTGROWN = 10
+"""A policy is outgrown by one in so many of the jobs that it was built for, if that is more than `TEST_POLLS`."""
 _TEST_EVERY = 10 * SECOND
 _ANSWERED_WITHIN = 5 * SECOND
 _TEST_DELAY = 2 * SECOND
 _BATCH_INTERVAL = 10 * SECOND
-_EARLY_SHARE = 1 / 3
+_EARLY_SHARE = 0.42
 """The share of polls planned together that are made before their time. Less than half: a poll that is too early has to
 be made again."""
 
@@ -89,7 +86,8 @@ def select(due: Sequence[Due], policy: PollPolicy, durations: DurationHistory, m
             later.append((k, plan))
         else:
             polls.append(k)
-    is_outgrown = len(first) > policy.number + TEST_POLLS
+    registered_later = sum(due[k].poll_state.registered_at > policy.made_at for k in first)
+    is_outgrown = max(registered_later, len(first) - policy.number) > max(TEST_POLLS, policy.number // _OUTGROWN)
     first_now, waiting, tests = _first_polls(first, due, policy, durations, moment, is_outgrown)
     gain = {k: policy.expected_delay_saved(due[k].poll_state, moment.now) for k in polls}
     share = ended_share(durations)
@@ -113,42 +111,58 @@ def _first_polls(
 ) -> tuple[Sequence[int], list[tuple[int, NextPoll]], bool]:
     """Decides which first polls are made at once, when the others are made, and whether those at once are a test."""
     now = moment.now
-    if not first:
-        return first, [], False
-    ample = 2 * moment.day_left >= moment.day
+    planned = {k: _first_plan(due[k].poll_state, policy, moment) for k in first}
+    in_time = [k for k in first if planned[k].at <= now]  # they need no test: the schedule has them polled now
+    new = [k for k in first if planned[k].at > now]
+    if not new:
+        return in_time, [], False
+    at_once, tests = _at_once(new, due, policy, durations, moment, is_outgrown)
+    if at_once is None:
+        tested = (
+            moment.tested_at is not None and 0 <= now - moment.tested_at < _TEST_EVERY
+        )  # then their answers suffice
+        exploring = [] if tested else [k for k in new if due[k].number % EXPLORE_ONE_IN == 0]
+        plans = _spread([(k, planned[k]) for k in new if k not in exploring], moment)
+        spread_to_now = [k for k, plan in plans if plan.at <= now]
+        return in_time + exploring + spread_to_now, [(k, plan) for k, plan in plans if plan.at > now], False
     after_test = NextPoll(now + _TEST_DELAY, "the first polls of other jobs show whether such jobs have ended already")
-    sample: Sequence[int] = sorted(
-        first, key=lambda k: due[k].number * 2_654_435_761 % 2**32
-    )  # not the order of registration
+    return [*in_time, *at_once], [(k, after_test) for k in new if k not in at_once], tests
+
+
+def _at_once(
+    new: Sequence[int],
+    due: Sequence[Due],
+    policy: PollPolicy,
+    durations: DurationHistory,
+    moment: Moment,
+    is_outgrown: bool,
+) -> tuple[set[int] | None, bool]:
+    """The new jobs that are polled at once while the others wait for their answers, and whether they are a test. None
+    if the others wait for the schedule."""
+    now = moment.now
+    ample = 2 * moment.day_left >= moment.day
+    sample = sorted(new, key=lambda k: due[k].number * 2_654_435_761 % 2**32)  # not the order of registration
     share, wait = may_have_ended(durations, ample), policy.first_age
     price = min(policy.price, wait)  # no poll of another new job waits longer
-    capacity = len(first) if ample or ended_share(durations) >= 0.5 else max(TEST_POLLS - moment.unanswered, 0)
-    if is_outgrown:
-        return sample[:capacity], [(k, after_test) for k in sample[capacity:]], True
-    if share * wait >= (1 - share) * price:
-        return sample[:capacity], [(k, after_test) for k in sample[capacity:]], False
+    capacity = len(new) if ample or ended_share(durations) >= 0.5 else max(TEST_POLLS - moment.unanswered, 0)
     tested = moment.tested_at is not None and 0 <= now - moment.tested_at < _TEST_EVERY
     tested = tested and not any(durations.already_ended[-TEST_POLLS:])
-    if not tested and len(first) * share * wait >= TEST_POLLS * price:
-        return sample[:capacity], [(k, after_test) for k in sample[capacity:]], True
+    if is_outgrown:
+        return (set(), False) if tested else (set(sample[:capacity]), True)
+    if share * wait >= (1 - share) * price:
+        return set(sample[:capacity]), False
+    if not tested and len(new) * share * wait >= TEST_POLLS * price:
+        return set(sample[:capacity]), True
     if moment.tested_at is not None and 0 <= now - moment.tested_at < _ANSWERED_WITHIN and moment.unanswered:
-        return [], [(k, after_test) for k in first], False
-    exploring = [k for k in first if due[k].number % EXPLORE_ONE_IN == 0]
-    plans = _spread(
-        [(k, _first_plan(due[k].poll_state, policy, now)) for k in first if due[k].number % EXPLORE_ONE_IN], moment
-    )
-    return (
-        exploring + [k for k, plan in plans if plan.at <= now],
-        [(k, plan) for k, plan in plans if plan.at > now],
-        False,
-    )
+        return set(), False
+    return None, False
 
 
-def _first_plan(poll_state: PollState, policy: PollPolicy, now: Instant) -> NextPoll:
-    """The first poll of a job that is not polled at once: now, if half of the time until then has passed. It has come
-    due because `_spread` moved it there."""
-    plan = policy.first_plan(poll_state, now)
-    return replace(plan, at=now) if 2 * (now - poll_state.registered_at) >= plan.at - poll_state.registered_at else plan
+def _first_plan(poll_state: PollState, policy: PollPolicy, moment: Moment) -> NextPoll:
+    """The first poll of a job that is not polled at once: now, if `_spread` may have moved it here from its time."""
+    plan, interval = policy.first_plan(poll_state, moment.now), MINUTE / moment.minute
+    early = min(_EARLY_SHARE * policy.new * interval, (plan.at - poll_state.registered_at) / 2)
+    return replace(plan, at=moment.now) if plan.at - early <= moment.now else plan
 
 
 def _spread(plans: Sequence[tuple[int, NextPoll]], moment: Moment) -> list[tuple[int, NextPoll]]:

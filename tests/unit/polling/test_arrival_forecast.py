@@ -14,11 +14,12 @@ MIDNIGHT = 1_709_510_400_000  # Monday 2024-03-04T00:00:00Z
 
 
 def office_days(days: int, an_hour: int = 20) -> ArrivalHistory:
-    """So many jobs in each hour from 9 to 17."""
+    """So many jobs in each hour from 9 to 17, one after the other."""
     arrivals = ArrivalHistory()
     for day in range(days):
         for hour in range(9, 17):
-            arrivals = record_arrivals(arrivals, an_hour, MIDNIGHT + day * DAY + hour * HOUR)
+            for k in range(an_hour):
+                arrivals = record_arrivals(arrivals, 1, MIDNIGHT + day * DAY + hour * HOUR + k * HOUR // an_hour)
     return arrivals
 
 
@@ -62,11 +63,29 @@ def test_the_forecast_of_the_night_is_low() -> None:
 def test_a_busy_morning_raises_the_hours_after_it() -> None:
     """Three times the usual by eleven: more than the usual is expected at noon, less so of the evening."""
     arrivals = office_days(3)
-    for hour in (9, 10):
-        arrivals = record_arrivals(arrivals, 60, MIDNIGHT + 3 * DAY + hour * HOUR)
+    for minute in range(9 * 60, 11 * 60):
+        arrivals = record_arrivals(arrivals, 1, MIDNIGHT + 3 * DAY + minute * MINUTE)
     found = hourly_rates(arrivals, MIDNIGHT + 3 * DAY + 11 * HOUR)
     assert found[1] > 35
     assert found[1] > found[4] > 20
+
+
+def test_a_burst_in_quiet_days_does_not_pass_for_a_busy_day() -> None:
+    """A hundred and fifty jobs within five minutes, two an hour otherwise: the hours after it stay as they were, and
+    the next day no more is expected at that hour than at others; as many jobs one by one count nearly in full."""
+    quiet, burst = ArrivalHistory(), MIDNIGHT + 10 * HOUR
+    for minute in range(0, 24 * 60, 30):
+        quiet = record_arrivals(quiet, 1, MIDNIGHT + minute * MINUTE)
+    together, apart = quiet, quiet
+    for k in range(150):
+        together = record_arrivals(together, 1, burst + k * 2_000)
+        apart = record_arrivals(apart, 1, burst + DAY - k * MINUTE)
+    after_burst, without = (hourly_rates(one, burst + 6 * MINUTE) for one in (together, quiet))
+    assert after_burst == pytest.approx(without, rel=0.1)
+    next_day = hourly_rates(together, MIDNIGHT + DAY)
+    assert max(next_day) < 1.2 * min(next_day)
+    assert expected_jobs(next_day, MIDNIGHT + DAY, DAY) == pytest.approx(198, rel=0.05)
+    assert hourly_rates(apart, burst + DAY)[1] > 10 * hourly_rates(quiet, burst + DAY)[1]
 
 
 @given(
@@ -80,7 +99,7 @@ def test_a_forecast_is_finite_and_its_parts_add_up(steps: list[tuple[int, int]],
         now += gap
         arrivals = record_arrivals(arrivals, jobs, now)
     assert ArrivalHistory.from_json(arrivals.to_json()) == arrivals
-    assert len(arrivals.to_json()) < 5_000
+    assert len(arrivals.to_json()) < 9_000
     found = hourly_rates(arrivals, now + offset)
     assert all(0 <= rate < 1e7 for rate in found)
     within = [expected_jobs(found, now + offset, ahead * HOUR) for ahead in range(25)]
@@ -93,7 +112,14 @@ def test_a_forecast_is_finite_and_its_parts_add_up(steps: list[tuple[int, int]],
     ["", "null", "[]", "{}", "[" * 100_000]
     + [
         json.dumps(json.loads(ArrivalHistory().to_json()) | wrong)
-        for wrong in ({"hours": 3}, {"hours": [[1, -1]]}, {"hours": [[1]]}, {"since": "x"}, {"since": float("inf")})
+        for wrong in (
+            {"hours": 3},
+            {"hours": [[1, -1]]},
+            {"hours": [[1]]},
+            {"slots": [[1, -1]]},
+            {"since": "x"},
+            {"since": float("inf")},
+        )
     ],
 )
 def test_a_corrupt_text_raises_value_error(text: str) -> None:

@@ -9,10 +9,10 @@ from relay.model import HOUR, MINUTE, SECOND, Instant
 from relay.model.arrival_history import ArrivalHistory
 from relay.model.duration_history import DurationHistory
 from relay.polling.request_budget import HORIZONS, Remaining
-from relay.polling.schedule.job_durations import observe, observe_already_ended
+from relay.polling.schedule.job_durations import EXPLORE_ONE_IN, observe, observe_already_ended
 from relay.polling.schedule.next_poll import PollState
 from relay.polling.schedule.policy import PollPolicy, Workload, build_policy
-from relay.polling.schedule.poll_selection import EXPLORE_ONE_IN, TEST_POLLS, Due, Moment, select
+from relay.polling.schedule.poll_selection import TEST_POLLS, Due, Moment, select
 
 NOW: Instant = 1_709_294_400_000
 
@@ -116,3 +116,21 @@ def test_every_watch_is_polled_or_planned(jobs: int, left: int, ended: bool) -> 
     found = select(new(jobs), pace_of(durations, left, jobs), durations, moment(left))
     assert sorted([*found.now, *(k for k, _ in found.later)]) == list(range(jobs))
     assert all(plan.at > NOW and plan.reason for _, plan in found.later)
+
+
+def test_jobs_that_wait_for_the_budget_are_polled_first_come_first_served() -> None:
+    """Of 300 jobs that have surely ended and never were polled, those that wait longest are first: they are no sample
+    of jobs registered together, whose order would be random, so that some would wait for days."""
+    policy = pace_of(NEVER, 5, 300)
+    waiting = [Due(PollState(registered_at=NOW - HOUR - k * MINUTE), 1 + EXPLORE_ONE_IN * k) for k in range(300)]
+    found = select(waiting, policy, NEVER, moment(5))
+    assert (list(found.now), list(found.later), found.tests) == (list(range(299, -1, -1)), [], False)
+
+
+def test_a_policy_is_outgrown_by_as_many_jobs_again() -> None:
+    """A hundred jobs are known to the policy, and a hundred more were registered since: half of the jobs of a batch
+    would be planned at the price of the other half."""
+    policy = pace_of(NEVER, 300, 100)
+    more = [replace(one, poll_state=PollState(registered_at=NOW + SECOND)) for one in new(99)]
+    found = select(more, policy, NEVER, replace(moment(300), now=NOW + 2 * SECOND))
+    assert (found.policy_is_outgrown, found.tests) == (True, True)
