@@ -478,6 +478,7 @@ class World:
         self.found.accepted = [one for one in self.found.accepted if one.id in known]
         await asyncio.sleep(1)
         self._allowed[machine.number].set()
+        await self.insist("POST", "/v1/sending/resume")  # a restore suspends sending until a person decides
 
 
 _ACTS: dict[str, Callable[[World, Act, Machine], Awaitable[None]]] = {
