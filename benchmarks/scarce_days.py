@@ -30,10 +30,11 @@ INTERVALS = tuple(sorted({round(8 * 1.1**k) for k in range(68)}))
 QUICK = (LOADS[1], LOADS[3])
 EVERY_DAY, FIRST_DAY, OPTIMUM = 1.05, 1.5, 1.25
 WHY = {
-    LOADS[0]: "if a job gets 1.1 polls, chance decides: the interval is chosen with the days known",
     LOADS[3]: "eight of the first polls are a sample, and polls are kept for jobs that might still come",
-    LOADS[4]: "neither the durations nor how many jobs will come are known, and polls are kept for those",
     LOADS[7]: "durations are not learned by the hour of the day",
+    KEPT_BACK[6]: "the first quarter of an hour costs polls that are missing in the evening, and the backlog remains",
+    KEPT_BACK[7]: "a burst that comes less than a day after the last has few polls: what that spent is not free yet",
+    KEPT_BACK[8]: "that a day is three times as busy as the one before is known only after some hours of it",
     LOADS[9]: "a job of three hours is met too rarely for its hour to be known, and is polled until then",
 }
 """What stands against it if a load is known to miss its limit."""
