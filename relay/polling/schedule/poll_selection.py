@@ -126,7 +126,7 @@ def _first_polls(
         spread_to_now = [k for k, plan in plans if plan.at <= now]
         return in_time + exploring + spread_to_now, [(k, plan) for k, plan in plans if plan.at > now], False
     after_test = NextPoll(now + _TEST_DELAY, "the first polls of other jobs show whether such jobs have ended already")
-    return [*in_time, *at_once], [(k, after_test) for k in new if k not in at_once], tests
+    return [*in_time, *at_once], [(k, after_test) for k in new if k not in set(at_once)], tests
 
 
 def _at_once(
@@ -136,7 +136,7 @@ def _at_once(
     durations: DurationHistory,
     moment: Moment,
     is_outgrown: bool,
-) -> tuple[set[int] | None, bool]:
+) -> tuple[list[int] | None, bool]:
     """The new jobs that are polled at once while the others wait for their answers, and whether they are a test. None
     if the others wait for the schedule."""
     now = moment.now
@@ -148,13 +148,13 @@ def _at_once(
     tested = moment.tested_at is not None and 0 <= now - moment.tested_at < _TEST_EVERY
     tested = tested and not any(durations.already_ended[-TEST_POLLS:])
     if is_outgrown:
-        return (set(), False) if tested else (set(sample[:capacity]), True)
+        return ([], False) if tested else (sample[:capacity], True)
     if share * wait >= (1 - share) * price:
-        return set(sample[:capacity]), False
+        return sample[:capacity], False
     if not tested and len(new) * share * wait >= TEST_POLLS * price:
-        return set(sample[:capacity]), True
+        return sample[:capacity], True
     if moment.tested_at is not None and 0 <= now - moment.tested_at < _ANSWERED_WITHIN and moment.unanswered:
-        return set(), False
+        return [], False
     return None, False
 
 
