@@ -204,7 +204,8 @@ async def _run(
         http.server.should_exit = True
 
     ms_since_stop = stop_when_asked(stop, leave, drain, relay.config.server.drain / 1_000)
-    token = await _make_local_token(relay, http.port)
+    port = http.port  # the socket is closed when the token is removed
+    token = await _make_local_token(relay, port)
     tune_gc()
     try:
         await relay.start()
@@ -219,7 +220,7 @@ async def _run(
         reloads.cancel()
     finally:
         if token is not None:
-            local_token.remove(http.port, token)
+            local_token.remove(port, token)
         await relay.stop(ms_since_stop())
 
 
