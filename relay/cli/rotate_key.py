@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from relay.cli.options import config_option, read_config
+from relay.cli.options import command_actor, config_option, read_config
 from relay.config import Config
 from relay.errors import ConfigError
 from relay.store import open_store
@@ -25,6 +25,7 @@ def command(path: Path | None) -> None:
 
     It works in small steps, and continues after an interruption. Only one process can have a SQLite store: stop the
     relay first. With several relays on PostgreSQL, first add the new key to security.old_secret_keys of all of them.
+    If a row changed, `relay audit` says who ran it, and the new key's fingerprint.
     """
     config = read_config(path)
     if config.security.secret_key is None and not config.security.old_secret_keys:
@@ -45,6 +46,6 @@ async def _rotate(config: Config) -> int:
         rows = rows_done
         click.echo(f"  {rows_done} of {total}", err=True)
 
-    store = await open_store(config.storage.url, config.security.cipher(), progress)
+    store = await open_store(config.storage.url, config.security.cipher(), progress, actor=command_actor())
     await store.aclose()
     return rows

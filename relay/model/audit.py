@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     SENDING_RESUMED = "sending.resumed"
     SENDING_DISCARDED = "sending.discarded"
     STORE_RESTORED = "store.restored"
+    STORE_REENCRYPTED = "store.reencrypted"
     LOGIN = "login"
     LOGIN_FAILED = "login.failed"
     REFUSED = "refused"

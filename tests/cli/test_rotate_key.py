@@ -1,6 +1,7 @@
 """`relay rotate-key`, `relay check` and `relay serve` on stores that are sealed, or should be."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,22 @@ def test_rotate_key_encrypts_everything_with_the_new_key(folder: Path) -> None:
     refused = run(folder, "rotate-key", secret_key=OLD)
     assert (refused.exit_code, "security.old_secret_keys" in refused.output) == (1, True)
     assert not {OLD, NEW, MARKED} & set((done.output + again.output + refused.output).split())
+
+
+def test_rotate_key_is_in_the_audit_log(folder: Path) -> None:
+    """By the user who ran it, with the new key's fingerprint; once, and not if no row changed."""
+    for _ in range(2):
+        assert run(folder, "rotate-key", secret_key=NEW, old_secret_keys=[OLD]).exit_code == 0
+    output = CliRunner().invoke(main, ["audit", "--json", "--config", str(folder / "config.yaml")]).stdout
+    [entry] = map(json.loads, output.splitlines())
+    assert (entry["action"], entry["via"], entry["target"], entry["detail"]) == (
+        "store.reencrypted",
+        "command",
+        FieldCipher(NEW).key_id,
+        {"rows": 1},
+    )
+    assert entry["user"]
+    assert not any(secret in output for secret in (OLD, NEW, MARKED))
 
 
 @pytest.mark.usefixtures("logging_restored")

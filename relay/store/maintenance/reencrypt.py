@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, Row, Table, func, not_, select, update
 
 from relay.errors import StoreError
-from relay.model import EndpointKind, Instant
+from relay.model import THE_CONFIGURATION, Actor, AuditAction, EndpointKind, Instant
 from relay.security import FieldCipher
 from relay.signing import SignatureScheme
 from relay.store.engine import encrypted_columns
@@ -20,7 +20,7 @@ from relay.store.engine.database import RandomBytes, Store, ThreadPool, Tx, ciph
 from relay.store.engine.migrate import Report
 from relay.store.engine.schema import callback_tokens, idempotency
 from relay.store.engine.schema import endpoints as endpoint_rows
-from relay.store.tables import endpoints
+from relay.store.tables import audit, endpoints
 
 BATCH = 200
 """Rows that one transaction re-encrypts."""
@@ -53,25 +53,33 @@ async def open_store(
     random_bytes: RandomBytes = secrets.token_bytes,
     threads: ThreadPool = ThreadPoolExecutor,
     report: Report = lambda _: None,
+    actor: Actor = THE_CONFIGURATION,
 ) -> Store:
     """Opens a store and re-encrypts the rows of other keys. `progress` gets the rows done and the rows in all.
 
+    If there are such rows, the audit log says that `actor` did it, from the first batch on.
     `clock`, `random_bytes`, `threads` and `report` are as in `Store.open`. Raises StoreError, whose text says what to
     do, if a key of the store is missing; then nothing is changed.
     """
     store = await Store.open(url, cipher, clock, random_bytes, threads, report)
     try:
         await store.read(check)
-        await _reencrypt_all(store, progress)
+        await _reencrypt_all(store, progress, actor)
     except BaseException:
         await store.aclose()
         raise
     return store
 
 
-async def _reencrypt_all(store: Store, progress: Callable[[int, int], None]) -> None:
+async def _reencrypt_all(store: Store, progress: Callable[[int, int], None], actor: Actor) -> None:
     total, rows_done = await store.read(count), 0
-    while rows := await store.write(reencrypt_batch):
+
+    def reencrypt(tx: Tx) -> int:
+        if (rows := reencrypt_batch(tx)) and not rows_done:  # an interruption later leaves the entry too
+            audit.add(tx, actor, AuditAction.STORE_REENCRYPTED, store.clock(), cipher_of(tx).key_id, rows=total)
+        return rows
+
+    while rows := await store.write(reencrypt):
         rows_done += rows
         progress(rows_done, max(rows_done, total))
     if rows_done:

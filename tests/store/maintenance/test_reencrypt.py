@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from relay.errors import StoreError
-from relay.model import Endpoint, EndpointKind, Secret
+from relay.model import THE_CONFIGURATION, AuditAction, Endpoint, EndpointKind, Secret
 from relay.security import FieldCipher
 from relay.store.engine import dialect
 from relay.store.engine.database import Store, Tx
+from relay.store.engine.paging import Page
 from relay.store.maintenance import reencrypt
 from relay.store.maintenance.reencrypt import open_store
-from relay.store.tables import callback_tokens, endpoints, idempotency
+from relay.store.tables import audit, callback_tokens, endpoints, idempotency
 from relay.store.tables.callback_tokens import CallbackToken
 from relay.store.tables.idempotency import StoredResponse
 from tests.make import NOON, make_endpoint
@@ -172,6 +173,8 @@ async def test_interrupted_key_rotation_continues(store_url: str) -> None:
     store = await open_store(store_url, both, lambda done, of: progress.append((done, of)))
     await store.write(assert_all_there)
     assert progress[-1] == (3, 3)
+    [entry], _ = await store.read(lambda tx: audit.page(tx, Page(10), AuditAction.STORE_REENCRYPTED))
+    assert (entry.actor, entry.target, entry.detail) == (THE_CONFIGURATION, both.key_id, {"rows": 3})
     await store.aclose()
 
 
