@@ -22,7 +22,7 @@ def build(source: Path, out: Path, builder: str = "html") -> subprocess.Complete
     """Builds like `make docs`, in another folder."""
     asked = ["-W", "--keep-going", "-q", "-b", builder, "-c", str(DOCS), str(source), str(out)]
     command = [sys.executable, "-m", "sphinx", *asked]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

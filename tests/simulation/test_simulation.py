@@ -9,6 +9,8 @@ from tests.simulation.ablations import ABLATIONS, Ablation
 from tests.simulation.plan import KINDS, draw
 from tests.simulation.shrink import shrink
 
+pytestmark = pytest.mark.timeout(600)
+
 _IN_THE_TESTS = 15
 _WITHIN = 600
 
