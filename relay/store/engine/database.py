@@ -116,15 +116,19 @@ class Store:
         random_bytes: RandomBytes = secrets.token_bytes,
         threads: ThreadPool = ThreadPoolExecutor,
         report: migrate.Report = lambda _: None,
+        check: migrate.Check = lambda _: None,
+        versions: Sequence[Path] = migrate.VERSIONS,
     ) -> "Store":
         """Opens the database and upgrades its tables. Raises StoreError, whose text says what to do; StoreNotReady if a
         later try may succeed.
 
         `cipher` encrypts and decrypts the secrets; None stores them in plain text. `clock` replaces the machine's clock
         (SQLite) or the database's (PostgreSQL), `random_bytes` the operating system's random bytes; `threads` runs
-        the transactions. `report` gets what is done now, on another thread.
+        the transactions. `report` gets what is done now, on another thread. `check` refuses the store before it is
+        changed, by a StoreError.
         """
-        return await asyncio.to_thread(cls._open, url, cipher or FieldCipher(), clock, random_bytes, threads, report)
+        cipher = cipher or FieldCipher()
+        return await asyncio.to_thread(cls._open, url, cipher, clock, random_bytes, threads, report, check, versions)
 
     @classmethod
     def _open(
@@ -135,6 +139,8 @@ class Store:
         random_bytes: RandomBytes,
         threads: ThreadPool,
         report: migrate.Report,
+        check: migrate.Check,
+        versions: Sequence[Path],
     ) -> "Store":
         parsed, options = dialect.parse(url), engine_options(cipher, random_bytes)
         sqlite = dialect.is_sqlite(parsed)
@@ -146,7 +152,7 @@ class Store:
             if not sqlite:
                 dialect.leave_standbys(writer, reader)
                 dialect.refuse_transaction_pooler(writer, reader)
-            migrate.upgrade(writer, report=report)
+            migrate.upgrade(writer, versions=versions, report=report, check=check)
             with reader.connect() as tx:
                 versions_behind = _begin(clock, tx)
         except BaseException as error:

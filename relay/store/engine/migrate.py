@@ -42,6 +42,9 @@ _TRY_EVERY = 0.5
 Report = Callable[[str], None]
 """Gets what is done now, as a clause such as `the tables are upgraded, step 1 of 2`."""
 
+Check = Callable[[Connection], None]
+"""Raises StoreError if this relay must not work in a store. The tables are as they were found: older, or none."""
+
 _LOCK = 0x5245_4C41_59  # 'RELAY': PostgreSQL's advisory lock of this purpose
 
 
@@ -92,15 +95,18 @@ def upgrade(
     to: str = "head",
     report: Report = lambda _: None,
     patience: float = PATIENCE,
+    check: Check = lambda _: None,
 ) -> None:
     """Applies the missing migrations up to `to`; one relay does it while others wait.
 
     The lock and the migrations are in one transaction, so that the lock ends with it on whatever connection. `report`
-    gets what is done now, as a clause. Raises StoreNotReady if another has the lock for longer than `patience`
-    seconds; StoreError as `needs_upgrade` does, and DBAPIError if a table stays in use; then nothing changes.
+    gets what is done now, as a clause. `check` runs before the first migration, also if none is missing.
+
+    Raises StoreNotReady if another has the lock for longer than `patience` seconds; StoreError as `needs_upgrade` and
+    `check` do, and DBAPIError if a table stays in use; then nothing changes.
     """
     give_up_at = time.monotonic() + patience
-    while not _upgrade_unless_locked(engine, ignore_lock, versions, to, report):
+    while not _upgrade_unless_locked(engine, ignore_lock, versions, to, report, check):
         if time.monotonic() >= give_up_at:
             raise StoreNotReady(f"the tables can't be upgraded: {_holder(engine)}")
         report(_holder(engine))
@@ -108,7 +114,7 @@ def upgrade(
 
 
 def _upgrade_unless_locked(
-    engine: Engine, ignore_lock: str | None, versions: Sequence[Path], to: str, report: Report
+    engine: Engine, ignore_lock: str | None, versions: Sequence[Path], to: str, report: Report, check: Check
 ) -> bool:
     """Applies the missing migrations. False if another relay has the lock."""
     config = _config(versions)
@@ -116,7 +122,9 @@ def _upgrade_unless_locked(
     with engine.begin() as connection:
         if not _acquire_lock(connection):
             return False
-        if not needs_upgrade(connection, ignore_lock, versions):
+        is_outdated = needs_upgrade(connection, ignore_lock, versions)
+        check(connection)
+        if not is_outdated:
             if (current := version_of(connection)) != (own := newest(versions)):
                 report(f"the tables are at version {current}, newer than this relay's {own}, which can work in them")
             return True

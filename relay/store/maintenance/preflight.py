@@ -24,8 +24,7 @@ def preflight_check(url: str, cipher: FieldCipher, versions: Sequence[Path] = mi
     try:
         with connect(url, cipher) as tx:
             current, needs_upgrade = migrate.version_of(tx), migrate.needs_upgrade(tx, versions=versions)
-            if not needs_upgrade:
-                reencrypt.check(tx)
+            reencrypt.check(tx)
     except DBAPIError as error:
         raise dialect.to_store_error(error) from error
     if current is None:

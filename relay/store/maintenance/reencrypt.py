@@ -5,11 +5,12 @@ Each encrypted text names its key, so that interrupted work continues with the r
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Row, Table, func, not_, select, update
+from sqlalchemy import Column, ColumnElement, Row, Table, func, inspect, not_, select, update
 
 from relay.errors import StoreError
 from relay.model import THE_CONFIGURATION, Actor, AuditAction, EndpointKind, Instant
@@ -17,7 +18,7 @@ from relay.security import FieldCipher
 from relay.signing import SignatureScheme
 from relay.store.engine import encrypted_columns
 from relay.store.engine.database import RandomBytes, Store, ThreadPool, Tx, cipher_of
-from relay.store.engine.migrate import Report
+from relay.store.engine.migrate import VERSIONS, Report
 from relay.store.engine.schema import callback_tokens, idempotency
 from relay.store.engine.schema import endpoints as endpoint_rows
 from relay.store.tables import audit, endpoints
@@ -54,16 +55,16 @@ async def open_store(
     threads: ThreadPool = ThreadPoolExecutor,
     report: Report = lambda _: None,
     actor: Actor = THE_CONFIGURATION,
+    versions: Sequence[Path] = VERSIONS,
 ) -> Store:
     """Opens a store and re-encrypts the rows of other keys. `progress` gets the rows done and the rows in all.
 
     If there are such rows, the audit log says that `actor` did it, from the first batch on.
     `clock`, `random_bytes`, `threads` and `report` are as in `Store.open`. Raises StoreError, whose text says what to
-    do, if a key of the store is missing; then nothing is changed.
+    do, if a key of the store is missing; then nothing is changed, its tables included.
     """
-    store = await Store.open(url, cipher, clock, random_bytes, threads, report)
+    store = await Store.open(url, cipher, clock, random_bytes, threads, report, check, versions)
     try:
-        await store.read(check)
         await _reencrypt_all(store, progress, actor)
     except BaseException:
         await store.aclose()
@@ -87,9 +88,12 @@ async def _reencrypt_all(store: Store, progress: Callable[[int, int], None], act
 
 
 def check(tx: Tx) -> None:
-    """Raises StoreError if a row of the store was encrypted with a key that is not configured."""
-    cipher = cipher_of(tx)
-    used = {key_id for table in _TABLES for key_id in _key_ids(tx, table)}
+    """Raises StoreError if a row of the store was encrypted with a key that is not configured.
+
+    The tables may be of an earlier version, or not there.
+    """
+    cipher, seen = cipher_of(tx), inspect(tx)
+    used = {key_id for table in _TABLES if seen.has_table(table.table.name) for key_id in _key_ids(tx, table)}
     if not (missing := sorted(used - cipher.key_ids)):  # guard: unknown-key-id
         return
     keys = "a key with the id " + missing[0] if len(missing) == 1 else "keys with the ids " + ", ".join(missing)

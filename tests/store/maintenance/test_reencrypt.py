@@ -9,15 +9,17 @@ from sqlalchemy import create_engine, text
 from relay.errors import StoreError
 from relay.model import THE_CONFIGURATION, AuditAction, Endpoint, EndpointKind, Secret
 from relay.security import FieldCipher
-from relay.store.engine import dialect
-from relay.store.engine.database import Store, Tx
+from relay.store.engine import dialect, migrate
+from relay.store.engine.database import Store, Tx, connect, read_only
 from relay.store.engine.paging import Page
 from relay.store.maintenance import reencrypt
+from relay.store.maintenance.preflight import preflight_check
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import audit, callback_tokens, endpoints, idempotency
 from relay.store.tables.callback_tokens import CallbackToken
 from relay.store.tables.idempotency import StoredResponse
 from tests.make import NOON, make_endpoint
+from tests.store.newer import NEXT, NEXT_VERSIONS
 
 KEY, OTHER, THIRD = "k" * 32, "o" * 32, "t" * 32
 MARKED = "hunter2hunter2"
@@ -158,6 +160,30 @@ async def test_store_with_an_unknown_key_is_refused(store_url: str, cipher: Fiel
     assert str(FieldCipher(KEY).key_id) in str(raised.value)
     assert bytes_of(store_url) == before
     await (await open_store(store_url, FieldCipher(KEY))).aclose()
+
+
+async def test_older_tables_are_not_upgraded_with_an_unknown_key(store_url: str) -> None:
+    """The key is checked before the upgrade, also by `relay check`. The right key upgrades them."""
+    await filled(store_url, FieldCipher(KEY))
+    for cipher in (FieldCipher(), FieldCipher(OTHER)):
+        with pytest.raises(StoreError, match="the store is encrypted with a key"):
+            await open_store(store_url, cipher, versions=NEXT_VERSIONS)
+        with pytest.raises(StoreError, match="the store is encrypted with a key"):
+            preflight_check(store_url, cipher, NEXT_VERSIONS)
+    assert read_only(store_url, migrate.version_of) == migrate.newest()
+    store = await open_store(store_url, FieldCipher(KEY), versions=NEXT_VERSIONS)
+    await store.write(assert_all_there)
+    assert await store.read(migrate.version_of) == NEXT
+    await store.aclose()
+
+
+async def test_a_store_that_lacks_an_encrypted_table_is_checked_by_the_others(store_url: str) -> None:
+    """Tables of an earlier version may have none for the values that are encrypted since."""
+    await filled(store_url, FieldCipher(KEY))
+    with connect(store_url, writing=True) as tx:
+        tx.execute(text("drop table idempotency"))
+    with connect(store_url, FieldCipher(OTHER)) as tx, pytest.raises(StoreError, match=str(FieldCipher(KEY).key_id)):
+        reencrypt.check(tx)
 
 
 async def test_interrupted_key_rotation_continues(store_url: str) -> None:
