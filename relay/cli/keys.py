@@ -70,11 +70,12 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
     \b
     Scopes:
       register   register jobs, and withdraw them
+      subscribe  create, enable and remove endpoints of its own
       read       see jobs, deliveries and endpoints, but no secrets
       admin      change endpoints, send again
     \b
     Examples:
-      relay keys create zapier --scope register
+      relay keys create zapier --scope subscribe --scope register --scope read
       relay keys create ops --scope register --scope read --scope admin
       docker exec relay relay keys create dashboard --scope read
     """
