@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -138,14 +137,33 @@ def test_times_of_filters(text: str, zone: str, is_end: bool, meant: str) -> Non
     assert parse_time(text, ZoneInfo(zone), is_end=is_end) == from_rfc3339(meant)
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "2026-03-01T25:00", "0001-01-01", "2026-03-01T10:00:00 2"])
-def test_what_is_no_time(text: str) -> None:
-    """It is refused."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("yesterday", "2026-13-01", "2026-03-01T25:00", "2026-03-01T10:00:00 2"),
+        *("0001-01-01", "0001-01-01T00:00+23:59", "9999-12-31", "9999-12-31T23:59-23:59", "9999-12-31T23:59Z"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("is_end", [False, True])
+def test_what_is_no_time(text: str, zone: str, is_end: bool) -> None:
+    """It is refused, and so is a time that not every zone can write."""
     with pytest.raises(ValueError, match="."):
-        parse_time(text, UTC)
+        parse_time(text, ZoneInfo(zone), is_end=is_end)
 
 
-@pytest.mark.parametrize("query", ["since=soon", "http_status=abc", "metadata=acme", "endpoint=nobody", "status=odd"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "since=soon",
+        "until=9999-12-31",
+        "since=0001-01-01T00:00%2B23:59",
+        "http_status=abc",
+        "metadata=acme",
+        "endpoint=nobody",
+        "status=odd",
+    ],
+)
 async def test_wrong_filters_are_explained(open_relay: Api, query: str) -> None:
     """A page says which, and what to write."""
     answer = await open_relay.http.get(f"/deliveries?{query}", headers=HTML)

@@ -7,7 +7,7 @@ is redirected to the URL with the times that it means.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import MAXYEAR, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
 
@@ -54,12 +54,15 @@ def parse_time(text: str, zone: tzinfo, *, is_end: bool = False) -> Instant:
     if match := _LOST_PLUS.fullmatch(text):
         text = f"{match[1]}+{match[2]}"
     if len(text) == 10:
-        day = date.fromisoformat(text) + (timedelta(days=1) if is_end else timedelta())
-        local = datetime.combine(day, time(), zone)
+        local = datetime.combine(date.fromisoformat(text), time(), zone)
     else:
         local = datetime.fromisoformat(text.upper())
         local = local if local.tzinfo else local.replace(tzinfo=zone)
-    at = from_rfc3339(local.astimezone(UTC).isoformat())
+    if local.year == MAXYEAR:  # its end is in no zone's calendar
+        raise ValueError("out of range")
+    if len(text) == 10 and is_end:
+        local += timedelta(days=1)
+    at = from_rfc3339(local.isoformat())
     if at is None:
         raise ValueError("out of range")
     return at
