@@ -100,7 +100,8 @@ async def test_a_stop_ends_in_time_while_the_database_hangs_at_start(stage: Stag
 
 
 async def test_a_stop_ends_in_time_while_attempts_and_requests_hang(stage: Stage) -> None:
-    """Both are cancelled in time for a clean end: the delivery is due again at once."""
+    """Both are cancelled in time for a clean end: the delivery is due again at once, for another relay: the one that
+    stops sends no second request."""
 
     async def hangs(wire: Wire) -> None:
         await wire.read()
@@ -121,6 +122,7 @@ async def test_a_stop_ends_in_time_while_attempts_and_requests_hang(stage: Stage
         began = time.monotonic()
         assert await relay.stop() == 0
         assert 7 < time.monotonic() - began < 10
+        assert (len(served.requests), served.connections) == (1, 1), "the slow receiver is asked once"
         writer.close()
     with closing(sqlite3.connect(stage.folder / "relay.db")) as connection:
         [left] = connection.execute("SELECT status, leased_by, attempts FROM deliveries").fetchall()

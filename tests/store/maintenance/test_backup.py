@@ -57,6 +57,38 @@ async def test_backup_of_a_store_in_use_is_consistent(sqlite_store: Store, sqlit
     assert list(tmp_path.glob(".*unfinished")) == []
 
 
+async def test_each_of_twenty_backups_under_load_is_complete(
+    sqlite_store: Store, sqlite_url: str, tmp_path: Path
+) -> None:
+    """While rows are written, each copy opens as a store, is intact, and has every row committed before it began."""
+    committed, wrote = 0, asyncio.Event()
+
+    async def write_rows() -> None:
+        nonlocal committed
+        while True:
+            rows = [watch(number) for number in range(committed, committed + 10)]
+            await asyncio.gather(*(sqlite_store.write(lambda tx, row=row: watches.add(tx, row)) for row in rows))  # type: ignore[misc]
+            committed += 10
+            wrote.set()
+
+    committed_before: dict[Path, int] = {}
+    async with asyncio.timeout(30), asyncio.TaskGroup() as load:
+        writing = load.create_task(write_rows())
+        for number in range(20):
+            wrote.clear()
+            await wrote.wait()
+            copy = tmp_path / f"copy{number}.db"
+            committed_before[copy] = committed
+            await asyncio.to_thread(backup.back_up, sqlite_url, copy)
+        writing.cancel()
+    for copy, least in committed_before.items():
+        await jobs(f"sqlite:///{copy}")
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            there = {job for (job,) in connection.execute("SELECT job_id FROM watches")}
+        assert there >= {f"j{number}" for number in range(least)}
+
+
 def test_backup_overwrites_no_file(tmp_path: Path) -> None:
     """An existing file is refused and stays."""
     (tmp_path / "store.db").touch()
