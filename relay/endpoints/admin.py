@@ -85,10 +85,12 @@ def create(
 ) -> tuple[Endpoint, bool]:
     """The standing endpoint, and whether it is new: the same request again returns the existing one.
 
-    `owner` is the name of the API key that it belongs to, None for an admin's. Raises Conflict if another endpoint has
-    the name.
+    `owner` is the name of the API key that it belongs to, None for an admin's. Raises ValidationFailed for a malformed
+    name, Conflict if another endpoint has the name.
     """
     entropy = random_bytes(tx, spec.RANDOM_BYTES)
+    if name is not None:
+        spec.check_name(name)
     if name is None and validated.target.url == PULL_URL:
         raise ValidationFailed("missing_field", "an endpoint that is pulled needs a name, by which it is read", "name")
     new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=entropy, name=name)
@@ -117,8 +119,10 @@ def update(
     if patch.url is not None and endpoint.is_pulled != (patch.url == PULL_URL):
         text = "an endpoint stays pulled, or notified at a URL; create another one, and delete this one"
         raise ValidationFailed("invalid_url", text, "url")
-    if patch.name is not None and patch.name != endpoint.name and endpoints.by_name(tx, patch.name) is not None:
-        raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
+    if patch.name is not None and patch.name != endpoint.name:
+        spec.check_name(patch.name)
+        if endpoints.by_name(tx, patch.name) is not None:
+            raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
     is_detected = endpoint.format == formats.detect_format(endpoint.url)
     format = "auto" if is_detected or patch.template else endpoint.format
     template = json.loads(endpoint.template) if endpoint.template and patch.format in (None, endpoint.format) else None

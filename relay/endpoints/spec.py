@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay import formats
+from relay.config import parsers
 from relay.egress import EgressRules, validate_url
 from relay.egress.header_policy import check_headers
 from relay.egress.mail_url import is_mail_url, validate_mail_url
@@ -118,6 +119,14 @@ def validate(endpoint_spec: EndpointSpec, rules: EgressRules, url_field: str = "
         endpoint_spec.fallback or None,
         endpoint_spec.outside_only,
     )
+
+
+def check_name(name: str) -> None:
+    """Raises ValidationFailed for a name that commands and registrations could not give."""
+    try:
+        parsers.name(name)
+    except ValueError as fault:
+        raise ValidationFailed("invalid_name", f"the name {fault}", "name") from None
 
 
 def _check_pulled(endpoint_spec: EndpointSpec, url_field: str) -> ParsedUrl:

@@ -52,6 +52,23 @@ async def test_created_endpoint_is_saved_once(open_relay: Api) -> None:
     assert "whsec_" not in (await open_relay.http.get(f"/endpoints/{made['id']}", headers=HTML)).text
 
 
+@pytest.mark.parametrize("name", ["Sales", "sales channel", "vertrieb-ü", "-sales", "s" * 64])
+async def test_a_name_that_commands_could_not_give_is_refused(open_relay: Api, name: str) -> None:
+    """For a new endpoint and for a change, beside the field, as the API and the configuration refuse it."""
+    before = await open_relay.stored()
+    new = await post(open_relay, "/endpoints/new", url=SLACK, name=name, action="save", **ENDINGS)
+    [fixed] = (await open_relay.get("/v1/endpoints"))["data"]
+    assert await open_relay.stored() == before
+    await post(open_relay, "/endpoints/new", url=SLACK, name="sales", action="save", **ENDINGS)
+    [made] = [one for one in (await open_relay.get("/v1/endpoints"))["data"] if one["id"] != fixed["id"]]
+    changed = await post(open_relay, f"/endpoints/{made['id']}/edit", name=name, action="save", **ENDINGS)
+    for answer in (new, changed):
+        assert answer.status_code == 400
+        assert "the name must be 1 to 63 of a-z, 0-9, - and _" in answer.text
+        assert 'id="name-error"' in answer.text
+    assert (await open_relay.get(f"/v1/endpoints/{made['id']}"))["name"] == "sales"
+
+
 async def test_preview_saves_nothing(open_relay: Api) -> None:
     """A pasted Slack URL is recognized and its message shown; an invalid URL is explained; nothing is stored."""
     before = await open_relay.stored()
