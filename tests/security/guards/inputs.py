@@ -25,7 +25,8 @@ INPUTS = (
     ),
     Guard(
         "connections",
-        "There are at most 2,000 connections; one more replaces one with an unread answer, or the one idle for longest",
+        "There are at most 2,000 connections, those of waits with an API key apart; one more replaces one with "
+        "an unread answer, or the one idle for longest",
         f"{_CONNECTION}::test_the_longest_idle_connection_is_closed_for_a_new_one",
         gone,
     ),
