@@ -152,7 +152,8 @@ async def test_every_list_holds(stage: Stage, width: int) -> None:
     for name, whole in LISTS.items():
         text = "\n".join(shown[name])
         assert "Traceback" not in text, text
-        assert max(map(cell_len, shown[name])) <= width, text
+        # A path is one word, which nothing wraps; how long this one is, pytest decides.
+        assert max(cell_len(line) for line in shown[name] if not line.strip().startswith("/")) <= width, text
         for part in whole:
             assert part in text, text
         if name in TIMES:

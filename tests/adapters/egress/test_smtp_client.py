@@ -203,7 +203,7 @@ async def test_the_wrong_kind_of_tls_for_a_port_is_named(certificate: Path, url:
     )
     port = server.sockets[0].getsockname()[1]
     client = SmtpClient(OPEN, resolve=resolved("127.0.0.1"))
-    result = await send_for(client, url.replace("PORT", str(port)), 5_000 if is_greeting else 500)
+    result = await send_for(client, url.replace("PORT", str(port)), 5_000 if is_greeting else 2_000)
     await client.aclose()
     server.close()
     assert isinstance(result, RequestFailed)
