@@ -161,6 +161,8 @@ class SmtpClient:
         except socket.gaierror:
             return RequestFailed("connection", "the mail server's name has no address")
         except (smtplib.SMTPException, OSError, EOFError) as fault:
+            if isinstance(fault.__context__, TimeoutError):  # smtplib calls it a closed connection
+                return _timed_out(server)
             return RequestFailed("connection", f"the connection to the mail server failed: {type(fault).__name__}")
         finally:
             attempt.close()

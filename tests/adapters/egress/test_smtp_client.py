@@ -207,7 +207,7 @@ async def test_the_wrong_kind_of_tls_for_a_port_is_named(certificate: Path, url:
     await client.aclose()
     server.close()
     assert isinstance(result, RequestFailed)
-    assert result.kind == ("tls" if is_greeting else "timeout")
+    assert result.kind == ("tls" if is_greeting else "timeout"), result
     assert ("ports 587 and 25 want tls=starttls" if is_greeting else "port 465 wants tls=tls") in result.detail
     assert smtp_client._STEP_TIMEOUT < 10
     assert inbox.logins == []
