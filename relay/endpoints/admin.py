@@ -33,6 +33,7 @@ from relay.store import Store, Tx
 from relay.store.engine.database import random_bytes
 from relay.store.tables import audit, deliveries, endpoints, outbox, registrations, watches
 from relay.store.tables.filters import DeliveryFilter
+from relay.suggestions import did_you_mean_or_list
 
 OLD_SECRET_GRACE = DAY
 """How long the old secret signs beside the new one, in milliseconds."""
@@ -91,6 +92,7 @@ def create(
     entropy = random_bytes(tx, spec.RANDOM_BYTES)
     if name is not None:
         spec.check_name(name)
+    _check_fallback(tx, validated.fallback, name)
     if name is None and validated.target.url == PULL_URL:
         raise ValidationFailed("missing_field", "an endpoint that is pulled needs a name, by which it is read", "name")
     new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=entropy, name=name)
@@ -123,6 +125,8 @@ def update(
         spec.check_name(patch.name)
         if endpoints.by_name(tx, patch.name) is not None:
             raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
+    if patch.fallback != endpoint.fallback:
+        _check_fallback(tx, patch.fallback, patch.name or endpoint.name)
     is_detected = endpoint.format == formats.detect_format(endpoint.url)
     format = "auto" if is_detected or patch.template else endpoint.format
     template = json.loads(endpoint.template) if endpoint.template and patch.format in (None, endpoint.format) else None
@@ -140,6 +144,20 @@ def update(
     _save(tx, endpoint, changed)
     _record_change(tx, actor, now, endpoint, changed)
     return changed
+
+
+def _check_fallback(tx: Tx, fallback: str | None, own_name: str | None) -> None:
+    """Raises ValidationFailed for a fallback that nothing could be sent to."""
+    if not fallback:
+        return
+    found = endpoints.lock_by_id_or_name(tx, fallback)
+    if found is None:
+        names = [endpoint.name for endpoint in endpoints.all_standing(tx) if endpoint.name]
+        text = f"there is no endpoint {fallback!r}{did_you_mean_or_list(fallback, names)}"
+        raise ValidationFailed("unknown_fallback", text, "fallback")
+    if found.is_pulled or (found.name is not None and found.name == own_name):
+        what = "is pulled, so nothing is sent to it" if found.is_pulled else "is this endpoint itself"
+        raise ValidationFailed("invalid_fallback", f"{fallback!r} {what}; name another endpoint", "fallback")
 
 
 def refuse_unless_changeable(endpoint: Endpoint) -> None:

@@ -125,6 +125,36 @@ async def test_an_endpoint_of_another_key_is_taken_over_without_its_secrets(stor
     assert secret is None or taken.secrets == (Secret(NEW),)
 
 
+@pytest.mark.parametrize(
+    ("fallback", "code", "words"),
+    [
+        ("bakcup", "unknown_fallback", 'did you mean "backup"'),
+        ("own", "invalid_fallback", "is this endpoint itself"),
+        ("read", "invalid_fallback", "is pulled"),
+    ],
+)
+async def test_a_fallback_to_which_nothing_can_be_sent_is_refused(
+    store: Store, fallback: str, code: str, words: str
+) -> None:
+    """As the endpoint is made and as it is changed; news of what finally failed would go nowhere."""
+    own = make_endpoint(name="own", url="https://own.example/")
+    for endpoint in (
+        make_endpoint(name="backup", url="https://b.example/"),
+        make_endpoint(name="read", url="pull:"),
+        own,
+    ):
+        await store.write(lambda tx, new=endpoint: endpoints.add(tx, new))  # type: ignore[misc]
+    patch = standing.EndpointPatch(fallback=fallback)
+    with pytest.raises(ValidationFailed, match=words) as refused:
+        await store.write(lambda tx: standing.update(tx, own, patch, OPEN_RULES, NOON))
+    assert (refused.value.code, refused.value.field) == (code, "fallback")
+    validated = spec.validate(spec.EndpointSpec("https://new.example/", fallback=fallback), OPEN_RULES)
+    with pytest.raises(ValidationFailed, match=words):
+        await store.write(lambda tx: standing.create(tx, "own", validated, NOON))
+    kept = standing.EndpointPatch(fallback="backup")
+    assert (await store.write(lambda tx: standing.update(tx, own, kept, OPEN_RULES, NOON))).fallback == "backup"
+
+
 async def test_a_blocked_url_in_the_configuration_changes_nothing(store: Store) -> None:
     """The error names the endpoint's key, and everything stays as it was."""
     before = await sync(store, configured("a"))
