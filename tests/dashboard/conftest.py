@@ -11,9 +11,10 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.dashboard.browsers import found as found_browser
 from tests.dashboard.scene import Scene, scene
 
-STOPPED = ("ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_REFUSED", "[object Event]")
+STOPPED = ("ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_REFUSED", "[object Event]", "[object HTMLDivElement]")
 EXPECTED = (*(f"status of {code}" for code in (401, 403, 404)), *STOPPED)
-"""Errors that tests cause on purpose: pages that refuse, and a relay that stops while a page is connected."""
+"""Errors that tests cause on purpose: pages that refuse, a relay that stops while a page is
+connected, and a page that is left while it asks for its next state."""
 
 
 expect.set_options(timeout=30_000)
