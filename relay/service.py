@@ -26,7 +26,7 @@ from relay.egress.http_client import WebhookHttpClient
 from relay.egress.smtp_client import SmtpClient
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
-from relay.formats.sample_event import SAMPLE_JOB, sample_event
+from relay.formats.sample_event import SAMPLE_JOB, marked_sample
 from relay.model import (
     HOUR,
     ID_BYTES,
@@ -37,7 +37,6 @@ from relay.model import (
     Actor,
     Attempt,
     Endpoint,
-    Event,
     EventType,
     Instant,
     InvalidQuietHours,
@@ -576,18 +575,10 @@ class Relay:
         pulled.
         """
         admin.refuse_if_pulled(endpoint)
-        sample = sample_event(type, now)
-        page = job_page(self.config.server.public_url, self.config.workspaces[0].name, sample.job_id)
-        event = Event(
-            id=new_id("evt_test", now, self.store.random_bytes(ID_BYTES)),
-            workspace=self.config.workspaces[0].name,
-            job_id=str(SAMPLE_JOB["id"]),
-            type=type,
-            occurred_at=now,
-            job=sample.job,
-            created_at=now,
-            context=replace(sample.context, page=page, time_zone=self.config.server.time_zone, test=True, tested_by=by),
-        )
+        workspace, id = self.config.workspaces[0].name, new_id("evt_test", now, self.store.random_bytes(ID_BYTES))
+        page = job_page(self.config.server.public_url, workspace, str(SAMPLE_JOB["id"]))
+        sample = marked_sample(type, now, id, by, page=page, time_zone=self.config.server.time_zone)
+        event = replace(sample, workspace=workspace)
         body = formats.render(endpoint.format, event, None, endpoint.template)
         attempt = await self.dispatcher.send_test(endpoint, event, body, now)
         if attempt.outcome == "delivered":

@@ -17,8 +17,8 @@ from relay.egress.http_client import WebhookHttpClient
 from relay.egress.smtp_client import SmtpClient
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
-from relay.formats.sample_event import sample_event
-from relay.model import DeliveryStatus, Endpoint, EndpointKind, Event, EventType, new_id
+from relay.formats.sample_event import marked_sample
+from relay.model import DeliveryStatus, Endpoint, EndpointKind, EventType, new_id
 from relay.process import system_clock
 from relay.store import exists
 from relay.store.engine import migrate
@@ -56,7 +56,7 @@ async def send_samples(config: Config) -> AsyncIterator[Finding]:
 async def _send(endpoint: Endpoint, http: WebhookHttpClient, mail: SmtpClient, timeout: int) -> Finding:
     """Sends one sample, and says what was answered."""
     now = system_clock()
-    event = _sample(now)
+    event = marked_sample(EventType.COMPLETED, now, new_id("evt_test", now), _BY)
     body = formats.render(endpoint.format, event, None, endpoint.template)
     outcome, duration = await send(http, endpoint, event.id, body, timeout, now, mail=mail)
     decision = retry_policy.classify_attempt(
@@ -76,12 +76,6 @@ async def _send(endpoint: Endpoint, http: WebhookHttpClient, mail: SmtpClient, t
     return Finding(FAIL, subject, f"{decision.error or decision.outcome}, after {duration} ms")
 
 
-def _sample(now: int) -> Event:
-    sample = sample_event(EventType.COMPLETED, now)
-    context = replace(sample.context, test=True, tested_by=_BY)
-    return replace(sample, id=new_id("evt_test", now), context=context)
-
-
 def _stored(config: Config) -> dict[str, Endpoint]:
     """The standing endpoints of the store, by name or id; none if it can't be read, which `relay check` reports."""
     url = config.storage.url
@@ -98,18 +92,8 @@ def _stored(config: Config) -> dict[str, Endpoint]:
 
 def _of_configuration(entry: EndpointSection, stored: Endpoint | None, rules: EgressRules) -> Endpoint | Finding:
     """The endpoint as the configuration has it now, with the secret of the store, by which its receiver verifies."""
-    secret = entry.secret.get_secret_value() if entry.secret else None
-    wanted = spec.EndpointSpec(
-        entry.url.get_secret_value(),
-        entry.format,
-        entry.events,
-        secret,
-        entry.headers,
-        entry.signing,
-        entry.template,
-    )
     try:
-        validated = spec.validate(wanted, rules, "url")
+        validated = spec.validate(spec.of_section(entry), rules, "url")
     except ValidationFailed as error:
         return Finding(FAIL, f"sample to endpoint {entry.name}", error.message)
     now = system_clock()
@@ -122,5 +106,5 @@ def _of_configuration(entry: EndpointSection, stored: Endpoint | None, rules: Eg
     )
     if stored is None:
         return new
-    signing = new.secrets if secret else stored.secrets
+    signing = new.secrets if entry.secret else stored.secrets
     return replace(new, secrets=signing, disabled_at=stored.disabled_at, disabled_reason=stored.disabled_reason)

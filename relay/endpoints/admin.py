@@ -285,19 +285,8 @@ def retire(tx: Tx, id: str, now: Instant) -> bool:
 
 
 def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: EgressRules, now: Instant) -> None:
-    secret = entry.secret.get_secret_value() if entry.secret else None
-    endpoint_spec = EndpointSpec(
-        entry.url.get_secret_value(),
-        entry.format,
-        entry.events,
-        secret,
-        entry.headers,
-        entry.signing,
-        entry.template,
-        entry.quiet,
-        entry.digest,
-        entry.fallback,
-    )
+    endpoint_spec = spec.of_section(entry)
+    secret = endpoint_spec.secret
     validated = spec.validate(endpoint_spec, rules, f"endpoints.{entry.name}.url")
     while existing is None:
         new = spec.new_endpoint(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay import formats
-from relay.config import parsers
+from relay.config import EndpointSection, parsers
 from relay.egress import EgressRules, validate_url
 from relay.egress.header_policy import check_headers
 from relay.egress.mail_url import is_mail_url, validate_mail_url
@@ -88,6 +88,22 @@ class ValidatedEndpoint:
     def secret_identity(self) -> str | None:
         """The secret's part of the endpoint's identity: the given secret, or `ed25519` if that is asked for."""
         return self.secret or (self.signing.value if self.signing is SignatureScheme.ED25519 else None)
+
+
+def of_section(section: EndpointSection) -> EndpointSpec:
+    """The specification in a section of the configuration."""
+    return EndpointSpec(
+        section.url.get_secret_value(),
+        section.format,
+        section.events,
+        section.secret.get_secret_value() if section.secret else None,
+        section.headers,
+        section.signing,
+        section.template,
+        section.quiet,
+        section.digest,
+        section.fallback,
+    )
 
 
 def validate(endpoint_spec: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:

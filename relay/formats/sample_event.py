@@ -95,3 +95,12 @@ def sample_event(type: EventType, now: Instant, page: str | None = None) -> Even
         created_at=now,
         context=replace(SAMPLE_CONTEXT, page=page),
     )
+
+
+def marked_sample(type: EventType, now: Instant, id: str, by: str | None, **context: Any) -> Event:
+    """The sample job's event as it is sent to try an endpoint: the message says that it is a test, and by whom.
+
+    `context` has further fields of its `EventContext`.
+    """
+    sample = sample_event(type, now)
+    return replace(sample, id=id, context=replace(sample.context, test=True, tested_by=by, **context))

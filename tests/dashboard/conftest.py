@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
@@ -53,3 +54,10 @@ async def made(tmp_path: Path) -> AsyncIterator[Scene]:
     """A relay without keys, served on loopback."""
     async with scene(tmp_path) as found:
         yield found
+
+
+@pytest.fixture
+async def http(made: Scene) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that asks for pages."""
+    async with httpx.AsyncClient(base_url=made.url, headers={"accept": "text/html"}) as client:
+        yield client

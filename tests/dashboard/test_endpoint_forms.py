@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,7 +15,7 @@ from relay.store import Tx
 from relay.store.tables import endpoints, events, living_messages
 from relay.telemetry import LOGGER
 from tests.conftest import Clock
-from tests.dashboard.scene import BROKEN, Scene, scene
+from tests.dashboard.scene import BROKEN, Scene
 from tests.dashboard.test_pages import HTML
 from tests.make import SECRET, make_endpoint, make_event
 from tests.web.conftest import Api, open_api
@@ -136,18 +135,6 @@ async def test_deleted_endpoint_is_gone(open_relay: Api) -> None:
     answer = await post(open_relay, f"/endpoints/{made['id']}/delete")
     assert answer.headers["location"] == "/endpoints?notice=deleted"
     assert (await open_relay.http.get(f"/endpoints/{made['id']}", headers=HTML)).status_code == 404
-
-
-@pytest.fixture
-async def made(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(tmp_path) as relay:
-        yield relay
-
-
-@pytest.fixture
-async def http(made: Scene) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=made.url, headers=HTML) as client:
-        yield client
 
 
 async def test_test_event_before_saving(made: Scene, http: httpx.AsyncClient) -> None:

@@ -1,29 +1,15 @@
 """The first minutes with the dashboard, without a browser: the checklist, and a job that is created by form."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from relay.model import HOUR, MINUTE, SECOND
 from relay.sandbox.receiver import Respond
-from tests.dashboard.scene import BROKEN, Scene, scene
+from tests.dashboard.scene import BROKEN, Scene
 
 ENDINGS = {"job.completed": "on", "job.failed": "on"}
-
-
-@pytest.fixture
-async def made(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(tmp_path) as relay:
-        yield relay
-
-
-@pytest.fixture
-async def http(made: Scene) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=made.url, headers={"accept": "text/html"}) as client:
-        yield client
 
 
 async def ticks(http: httpx.AsyncClient) -> list[bool]:

@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,14 @@ def free_port() -> int:
             probe.bind(("", port))
             return port
     raise RuntimeError(f"no port of {first} to {first + _PORTS_OF_WORKER} is free")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's own user may enter."""
+    made = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,17 +1,13 @@
 """A relay listens first: it is alive while it waits for its database, and serves on for a while after SIGTERM."""
 
 import asyncio
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psycopg
-import pytest
 
 from relay.store.engine import migrate
 from tests.e2e.conftest import API_KEY, Stage, free_port
@@ -19,14 +15,6 @@ from tests.torture.postgresql import postgresql, url_at
 from tests.torture.proxy import proxy
 
 BEARER = {"authorization": f"Bearer {API_KEY}"}
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user may enter."""
-    made = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 async def test_a_relay_waits_for_its_database_and_for_another_upgrade(stage: Stage, folder: Path) -> None:

@@ -2,14 +2,11 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -25,14 +22,6 @@ from tests.torture.proxy import proxy
 pytestmark = pytest.mark.timeout(400)
 
 BEARER = {"authorization": f"Bearer {API_KEY}"}
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user may enter."""
-    made = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 async def register(url: str, jobs: list[str], callback: str) -> None:
