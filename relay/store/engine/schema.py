@@ -271,7 +271,7 @@ Index(
 Index("deliveries_by_time", deliveries.c.created_at, deliveries.c.id)
 Index("deliveries_by_status", deliveries.c.status, deliveries.c.created_at, deliveries.c.id)
 Index("deliveries_of_job", deliveries.c.job_id, deliveries.c.created_at)
-Index("deliveries_of_endpoint", deliveries.c.endpoint_id, deliveries.c.status, deliveries.c.created_at)
+Index("deliveries_of_endpoint", deliveries.c.endpoint_id, deliveries.c.status, deliveries.c.created_at, deliveries.c.id)
 Index("deliveries_of_endpoint_by_time", deliveries.c.endpoint_id, deliveries.c.created_at, deliveries.c.id)
 
 attempts = Table(

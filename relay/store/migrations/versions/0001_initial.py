@@ -122,7 +122,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("digest_id IS NOT NULL"),
         postgresql_where=sa.text("digest_id IS NOT NULL"),
     )
-    op.create_index("deliveries_of_endpoint", "deliveries", ["endpoint_id", "status", "created_at"], unique=False)
+    op.create_index("deliveries_of_endpoint", "deliveries", ["endpoint_id", "status", "created_at", "id"], unique=False)
     op.create_index("deliveries_of_endpoint_by_time", "deliveries", ["endpoint_id", "created_at", "id"], unique=False)
     op.create_index("deliveries_of_job", "deliveries", ["job_id", "created_at"], unique=False)
     op.create_index("deliveries_once", "deliveries", ["event_id", "endpoint_id"], unique=True)
