@@ -39,6 +39,7 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     yield from _same_names((path, endpoint.name) for path, endpoint in endpoints)
     yield from _same_names((path, key.name) for path, key in keys)
     yield from _operator_endpoints(config, endpoints, faulty)
+    yield from _fallbacks(endpoints, faulty)
     yield from _login_by_proxy(config.server)
     if any(path[0] == "security" for path in faulty):
         return  # unknown what it allows
@@ -92,6 +93,22 @@ def _operator_endpoints(
             hint = did_you_mean_or_list(name, names) if names else "; name an endpoint of the section endpoints"
             pushed = " that is sent anything" if name in (endpoint.name for _, endpoint in endpoints) else ""
             yield Problem(("operator", "endpoints", number), f'there is no endpoint "{name}"{pushed}{hint}')
+
+
+def _fallbacks(endpoints: Sequence[tuple[KeyPath, EndpointSection]], faulty: frozenset[KeyPath]) -> Iterator[Problem]:
+    if any(path[0] == "endpoints" for path in faulty):
+        return  # a fallback may be one of those
+    pushed = [endpoint.name for _, endpoint in endpoints if endpoint.url.get_secret_value() != PULL_URL]
+    for path, endpoint in endpoints:
+        if endpoint.fallback is None:
+            continue
+        if endpoint.fallback == endpoint.name:
+            yield Problem((*path, "fallback"), "is this endpoint itself; name another endpoint")
+        elif endpoint.fallback not in pushed:
+            others = [name for name in pushed if name != endpoint.name]
+            hint = did_you_mean_or_list(endpoint.fallback, others) if others else "; name one of the section endpoints"
+            sent = " that is sent anything" if endpoint.fallback in (other.name for _, other in endpoints) else ""
+            yield Problem((*path, "fallback"), f'there is no endpoint "{endpoint.fallback}"{sent}{hint}')
 
 
 def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:

@@ -51,6 +51,7 @@ class ResultRecorder:
         self._tries = max(1, lease // SECOND)
         self._queue: asyncio.Queue[CompletedAttempt] = asyncio.Queue(rules.concurrency * 4)
         self._warned: set[str] = set()
+        self._without_fallback: set[str] = set()
         self._stopping = False
         self.task: asyncio.Task[None] | None = None
         """The task that stores results; None if there are none."""
@@ -236,12 +237,20 @@ class ResultRecorder:
                 continue
             fallback = endpoints.lock_by_id_or_name(tx, endpoint.fallback)
             if fallback is None or fallback.id == endpoint.id or fallback.is_pulled:
+                self._warn_of_fallback(endpoint)
                 continue
             ids = [delivery.event_id]
             if delivery.is_digest:  # the fallback may be a program, which knows no digests
                 ids = [member.event_id for member in digests.members(tx, delivery.id, digest.MAX_MEMBERS)]
             for event in events.get_many(tx, ids).values():
                 enqueue(tx, event, [(fallback, None)], now, first_delay=0, trace=delivery.trace)
+
+    def _warn_of_fallback(self, endpoint: Endpoint) -> None:
+        """Says once that an endpoint's fallback is gone, as it is if the configuration had it and has it no longer."""
+        if endpoint.id not in self._without_fallback:
+            self._without_fallback.add(endpoint.id)
+            warning = f"has a fallback that cannot be sent anything: {endpoint.fallback}"
+            self._telemetry.endpoint_warning(endpoint, warning)
 
     def _warn(self, before: Endpoint, after: Endpoint) -> None:
         """Counts an endpoint that was disabled; warns once of an endpoint that will be disabled or is failing."""

@@ -142,6 +142,8 @@ def update(
     )
     changed = _with(endpoint, spec.validate(endpoint_spec, rules, "url"), patch.name or endpoint.name)
     _save(tx, endpoint, changed)
+    if endpoint.name is not None and changed.name is not None and changed.name != endpoint.name:
+        endpoints.rename_fallback(tx, endpoint.name, changed.name)
     _record_change(tx, actor, now, endpoint, changed)
     return changed
 
@@ -239,7 +241,8 @@ async def delete(store: Store, id: str, now: Instant, *, configured: bool = Fals
     It works in transactions of at most `BATCH` rows, so that other transactions run in between. After a crash between
     two of them, the same call continues with the rest.
 
-    Raises NotFound; Conflict if the configuration defines the endpoint, unless it is no longer there (`configured`).
+    Raises NotFound; Conflict if the configuration defines the endpoint, unless it is no longer there (`configured`), or
+    if it is another endpoint's fallback.
     """
     while await store.write(lambda tx: _delete_batch(tx, id, now, configured, actor)):
         pass
@@ -391,7 +394,7 @@ def _delete_batch(tx: Tx, id: str, now: Instant, configured: bool, actor: Actor)
     It locks watches before the endpoint, never after: jobs that are registered meanwhile are for the next batch.
     """
     if not configured:
-        _refuse_configured(get(tx, id))
+        _refuse_deletion(tx, get(tx, id))
     if jobs := registrations.standing_at(tx, id, BATCH):
         watches.lock(tx, jobs.values())
         registrations.withdraw(tx, jobs)
@@ -399,7 +402,7 @@ def _delete_batch(tx: Tx, id: str, now: Instant, configured: bool, actor: Actor)
         return True
     endpoint = _lock_with_fingerprint(tx, id)
     if not configured:
-        _refuse_configured(endpoint)
+        _refuse_deletion(tx, endpoint)
     if registrations.standing_at(tx, id, 1):
         return True
     if outbox.cancel_some(tx, id, now, "the endpoint was removed", BATCH) == BATCH:
@@ -407,6 +410,13 @@ def _delete_batch(tx: Tx, id: str, now: Instant, configured: bool, actor: Actor)
     endpoints.remove(tx, id)
     _record(tx, actor, AuditAction.ENDPOINT_DELETED, now, endpoint)
     return False
+
+
+def _refuse_deletion(tx: Tx, endpoint: Endpoint) -> None:
+    _refuse_configured(endpoint)
+    if others := endpoints.with_fallback(tx, endpoint):
+        text = f"this endpoint is the fallback of {', '.join(others)}; give another fallback there first, or none"
+        raise Conflict("endpoint_is_fallback", text)
 
 
 def _refuse_configured(endpoint: Endpoint) -> None:

@@ -12,7 +12,7 @@ from relay.delivery.enqueue import enqueue
 from relay.endpoints import admin as standing
 from relay.endpoints import spec
 from relay.endpoints.admin import OLD_SECRET_GRACE
-from relay.errors import NotFound, ValidationFailed
+from relay.errors import Conflict, NotFound, ValidationFailed
 from relay.model import DeliveryStatus, Endpoint, EventType, Secret
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import deliveries, endpoints, outbox, registrations, watches
@@ -153,6 +153,24 @@ async def test_a_fallback_to_which_nothing_can_be_sent_is_refused(
         await store.write(lambda tx: standing.create(tx, "own", validated, NOON))
     kept = standing.EndpointPatch(fallback="backup")
     assert (await store.write(lambda tx: standing.update(tx, own, kept, OPEN_RULES, NOON))).fallback == "backup"
+
+
+async def test_an_endpoint_that_is_a_fallback_is_renamed_with_those_that_name_it_and_not_deleted(store: Store) -> None:
+    """Else what finally failed would go nowhere, and nobody would know."""
+    backup = make_endpoint(name="backup", url="https://b.example/")
+    first, second = (make_endpoint(name=name, url=f"https://{name}.example/", fallback="backup") for name in "ab")
+    for endpoint in (backup, first, second):
+        await store.write(lambda tx, new=endpoint: endpoints.add(tx, new))  # type: ignore[misc]
+    renamed = standing.EndpointPatch(name="rescue")
+    await store.write(lambda tx: standing.update(tx, backup, renamed, OPEN_RULES, NOON))
+    assert await store.read(lambda tx: [standing.get(tx, one.id).fallback for one in (first, second)]) == ["rescue"] * 2
+    with pytest.raises(Conflict, match="the fallback of a, b; give another") as refused:
+        await standing.delete(store, backup.id, NOON)
+    assert refused.value.code == "endpoint_is_fallback"
+    await standing.delete(store, first.id, NOON)
+    await store.write(lambda tx: standing.update(tx, second, standing.EndpointPatch(fallback=""), OPEN_RULES, NOON))
+    await standing.delete(store, backup.id, NOON)
+    assert [one.name for one in await store.read(endpoints.all_standing)] == ["b"]
 
 
 async def test_a_blocked_url_in_the_configuration_changes_nothing(store: Store) -> None:

@@ -203,6 +203,18 @@ def all_standing(tx: Tx) -> Sequence[Endpoint]:
     return [_endpoint(tx, row) for row in tx.execute(_STANDING)]
 
 
+def with_fallback(tx: Tx, fallback: Endpoint) -> Sequence[str]:
+    """The names of endpoints that have this endpoint as their fallback; the id of one without a name."""
+    named = endpoints.c.fallback.in_([fallback.id, fallback.name or fallback.id])
+    rows = tx.execute(select(endpoints.c.name, endpoints.c.id).where(named, endpoints.c.id != fallback.id))
+    return sorted(row.name or row.id for row in rows)
+
+
+def rename_fallback(tx: Tx, old: str, new: str) -> None:
+    """Endpoints that have the endpoint as their fallback name it by its new name."""
+    tx.execute(update(endpoints).where(endpoints.c.fallback == old).values(fallback=new))
+
+
 def standing_names(tx: Tx, limit: int) -> Sequence[str]:
     """The names of standing endpoints, in order, `limit` at most."""
     is_named = (endpoints.c.kind == EndpointKind.STANDING.value, endpoints.c.name.is_not(None))

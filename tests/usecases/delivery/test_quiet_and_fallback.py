@@ -126,18 +126,24 @@ async def test_a_fallback_gets_what_finally_failed(store: Store, clock: Clock) -
 
 
 @pytest.mark.parametrize("fallback", ["missing", "first", "pulled", None])
-async def test_without_a_usable_fallback_nothing_else_happens(store: Store, clock: Clock, fallback: str | None) -> None:
-    """A name that nobody has, its own, or that of an endpoint that is pulled: nothing else is sent."""
+async def test_without_a_usable_fallback_nothing_else_is_sent(
+    store: Store, clock: Clock, fallback: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that nobody has, its own, or that of an endpoint that is pulled: the log says so, once."""
     endpoint = make_endpoint(name="first", url="https://broken.test/", fallback=fallback)
     pulled = make_endpoint(id="ep_pulled", name="pulled", url=PULL_URL, host="")
     wire = Wire(broken=500)
     await add(store, endpoint, pulled, now=NOON)
+    await store.write(lambda tx: enqueue(tx, events.add(tx, make_event("j2")), [(endpoint, None)], NOON, 0))
     sender = dispatcher(store, wire, clock)
-    await sender.tick()
-    await sender.idle()
-    assert [status for status, _, _ in await all_of(store, endpoint)] == [DeliveryStatus.FAILED.value]
-    assert wire.posted == ["broken"]
+    for _ in range(3):
+        await sender.tick()
+        await sender.idle()
+    assert [status for status, _, _ in await all_of(store, endpoint)] == [DeliveryStatus.FAILED.value] * 2
+    assert wire.posted == ["broken"] * 2
     assert await all_of(store, pulled) == []
+    warnings = [line for line in caplog.messages if "fallback that cannot be sent anything" in line]
+    assert len(warnings) == (fallback is not None)
 
 
 async def test_a_retry_is_no_failure(store: Store, clock: Clock) -> None:
