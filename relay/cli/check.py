@@ -20,11 +20,12 @@ from relay.cli.options import (
 from relay.cli.output import print_text
 from relay.cli.sample_sending import send_samples
 from relay.config import Config, EndpointSection, ExecSection, Workspace, unused_variables
+from relay.delivery import suspension
 from relay.egress import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.egress.resolver import ThreadResolver
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
-from relay.model import PULL_URL
+from relay.model import PULL_URL, to_rfc3339
 from relay.model.poll_result import PollFailed, RateLimited, Unauthorized
 from relay.polling import ExecClient, exec_transport, rate_limit_of
 from relay.process import system_clock
@@ -74,7 +75,7 @@ async def _findings(config: Config, send: bool) -> AsyncIterator[Finding]:
     yield Finding(OK, "configuration", "can be used")
     yield _store(config)
     yield _api_keys(config)
-    for finding in (*_settings(config), *_environment(config), *_subscribers(config)):
+    for finding in (*_sending(config), *_settings(config), *_environment(config), *_subscribers(config)):
         yield finding
     for workspace in config.workspaces:
         yield await _exec(workspace, config.exec)
@@ -108,6 +109,18 @@ def _api_keys(config: Config) -> Finding:
         return Finding(FAIL, "API keys", PUBLIC_URL_WITHOUT_KEYS)
     text = "none, so the relay answers its own machine only, and needs the token that `relay serve` prints"
     return Finding(WARN, "API keys", f"{text}; `relay keys create` makes one")
+
+
+def _sending(config: Config) -> Iterator[Finding]:
+    """A warning if the relay would send nothing."""
+    url = config.storage.url
+    try:
+        suspended, waiting = read_only(url, suspension.status) if exists(url) else (None, 0)
+    except StoreError:
+        return  # reported by `_store`
+    if suspended is not None:
+        text = f"suspended since {to_rfc3339(suspended.since)}, because {suspended.reason}; {waiting:,} deliveries wait"
+        yield Finding(WARN, "sending", f"{text}: `relay sending resume` sends them, `relay sending discard` cancels them")
 
 
 def _settings(config: Config) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     version = backup.check(file)
     store = Path(str(dialect.parse(config.storage.url).database))
     previous_copy = store.with_name(f"{store.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    backup.check_unused(config.storage.url)
     if not yes:
         click.confirm(f"Replace {store} by {file} (tables of version {version})?", abort=True)
     minute_limits = {space.name: rate_limit_of(space).minute for space in config.workspaces}

@@ -219,6 +219,17 @@ def test_check_says_if_nobody_will_be_notified(tmp_path: Path) -> None:
     assert "! endpoints" not in check(tmp_path).output
 
 
+def test_check_says_if_nothing_is_sent(tmp_path: Path) -> None:
+    """A restored store looks fine, and sends nothing until somebody decides."""
+    make_store(tmp_path)
+    assert "sending" not in check(tmp_path).output.split("endpoints: ")[0]
+    suspended = CliRunner().invoke(main, ["sending", "suspend", "--config", str(tmp_path / "config.yaml")])
+    assert suspended.exit_code == 0, suspended.output
+    found = line(check(tmp_path), "sending")
+    assert found.startswith("! sending: suspended since ")
+    assert found.endswith("`relay sending resume` sends them, `relay sending discard` cancels them")
+
+
 def test_check_counts_no_endpoint_that_is_for_the_operator_alone(tmp_path: Path) -> None:
     """It gets news about the relay, and no events of jobs."""
     ops = {"name": "ops", "url": "https://93.184.216.34/x", "events": []}

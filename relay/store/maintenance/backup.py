@@ -54,6 +54,14 @@ def back_up(url: str, target: Path) -> int:
     return target.stat().st_size
 
 
+def check_unused(url: str) -> None:
+    """Raises StoreError if a relay uses the store."""
+    parsed = dialect.parse(url)
+    if _file(parsed).exists():
+        with dialect.lock_file(parsed):
+            pass
+
+
 def restore(url: str, backup: Path, previous_copy: Path, prepare: Callable[[Path, Path | None], T]) -> T:
     """Replaces the store at `url` by a backup; the replaced file stays as `previous_copy`.
 

@@ -132,11 +132,16 @@ async def test_restored_store_is_the_backup(sqlite_url: str, tmp_path: Path) -> 
 
 
 async def test_store_in_use_is_not_replaced(sqlite_store: Store, sqlite_url: str, tmp_path: Path) -> None:
-    """While a relay uses it, a restore is refused with a clear text."""
+    """While a relay uses it, a restore is refused with a clear text, before the command asks anything."""
     copy = tmp_path / "copy.db"
     backup.back_up(sqlite_url, copy)
     with pytest.raises(StoreError, match="in use by another relay"):
         backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
+    run = CliRunner(env={"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_STORAGE__URL": sqlite_url})
+    refused = run.invoke(main, ["restore", str(copy)], input="y\n")
+    assert refused.exit_code == 1
+    assert "in use by another relay" in refused.output
+    assert "Replace" not in refused.output
 
 
 async def test_store_open_in_another_program_is_not_replaced(sqlite_url: str, tmp_path: Path) -> None:
