@@ -125,8 +125,7 @@ def _front_page() -> Route:
     """`/`: the dashboard for browsers, a description of the API for programs."""
 
     async def front(request: Request) -> Response:
-        wants_page = "text/html" in request.headers.get("accept", "")
-        handler = dashboard.FRONT.endpoint if wants_page else health.about
+        handler = dashboard.FRONT.endpoint if _wants_page(request) else health.about
         return cast(Response, await handler(request))
 
     return Route("/", front, methods=["GET"])
@@ -142,12 +141,18 @@ async def _store_error(request: Request, error: Exception) -> Response:
     return errors.error_response(errors.store_unavailable(cast(StoreError, error)))
 
 
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
 async def _routing_error(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if error.status_code == 405:
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         refusal = MethodNotAllowed("method_not_allowed", f"this path takes {allowed}")
         return errors.error_response(refusal, {"allow": allowed})
+    if _wants_page(request) and not public_url.path_below_base(request).startswith("/v1/"):
+        return cast(Response, await dashboard.NOT_FOUND.endpoint(request))
     return errors.error_response(NotFound("unknown_path", errors.UNKNOWN_PATH))
 
 

@@ -189,6 +189,18 @@ async def test_texts_of_others_stay_texts(open_relay: Api) -> None:
     assert "<i>" not in answer.text
 
 
+async def test_a_mistyped_address_is_a_page_for_browsers(open_relay: Api) -> None:
+    """A person sees words and a way back, a program gets JSON, also below the API's path."""
+    for path in ("/job", "/dashboard/", "/jobs/a/b/c"):
+        found = await open_relay.http.get(path, headers=HTML)
+        assert (found.status_code, found.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "There is no page at this address" in found.text
+        assert "Go to the overview" in found.text
+        assert "data-live" not in found.text
+        assert (await open_relay.http.get(path)).json()["error"]["code"] == "unknown_path"
+    assert (await open_relay.http.get("/v1/nothing", headers=HTML)).json()["error"]["code"] == "unknown_path"
+
+
 async def test_pages_load_nothing_from_elsewhere(open_relay: Api) -> None:
     """The policy allows the relay's own files only; every file of a page exists; nothing is inline."""
     answer = await open_relay.http.get("/", headers=HTML)

@@ -16,6 +16,7 @@ from relay.web.dashboard import (
     live_updates,
     login,
     overview,
+    page,
     register_form,
     replays,
     search,
@@ -27,6 +28,9 @@ from relay.web.dashboard.page import page_route
 
 FRONT = page_route("/", overview.overview, live=True)
 """The first page, for clients that accept HTML."""
+
+NOT_FOUND = page_route("/{path:path}", page.not_found, scope=None)
+"""The page for a path that no route has, for clients that accept HTML."""
 
 ROUTES: tuple[Route, ...] = (
     static_files.ROUTE,

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from relay import __version__
 from relay.egress import mask_url
-from relay.errors import RequestError, StoreError, ValidationFailed
+from relay.errors import NotFound, RequestError, StoreError, ValidationFailed
 from relay.model import Actor, Instant, to_rfc3339
 from relay.security import Scope
 from relay.service import Relay
@@ -203,6 +203,11 @@ def error_page(page: PageRequest, error: RequestError) -> Response:
     """A page that says what is wrong and what to do. It gets no live updates: nothing will change on it."""
     page = replace(page, change_token="")
     return render(page, "error.html", error.status, errors.headers_of(error), error=error)
+
+
+async def not_found(page: PageRequest) -> Response:
+    """The page at a path that is none of the relay's. Raises NotFound."""
+    raise NotFound("unknown_path", "There is no page at this address. Was it copied whole?")
 
 
 NOTICES = {
