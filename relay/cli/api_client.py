@@ -52,13 +52,15 @@ class Client:
             ) from error
         body = _json_object(response)
         is_readable = body is not None or not response.content
-        if response.is_success and "x-request-id" in response.headers and is_readable and _has(body, has):
+        is_relay = "x-request-id" in response.headers  # Exec's errors look the same, and have none
+        if response.is_success and is_relay and is_readable and _has(body, has):
             return body or {}
         refusal = (body or {}).get("error")
-        if response.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
+        message = refusal.get("message") if isinstance(refusal, Mapping) else None
+        if response.is_success or not is_relay or not isinstance(message, str):
             raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_hint(response)}")
         hint = "; give a key with --key or RELAY_API_KEY" if response.status_code == 401 else ""
-        raise RelayError(f"{refusal['message']}{hint}")
+        raise RelayError(f"{message}{hint}")
 
     def refuse_other_servers(self) -> None:
         """Raises RelayError if a page answers, again and again. A relay that is down may still come."""

@@ -120,7 +120,9 @@ def _sending(config: Config) -> Iterator[Finding]:
         return  # reported by `_store`
     if suspended is not None:
         text = f"suspended since {to_rfc3339(suspended.since)}, because {suspended.reason}; {waiting:,} deliveries wait"
-        yield Finding(WARN, "sending", f"{text}: `relay sending resume` sends them, `relay sending discard` cancels them")
+        yield Finding(
+            WARN, "sending", f"{text}: `relay sending resume` sends them, `relay sending discard` cancels them"
+        )
 
 
 def _settings(config: Config) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from relay.cli import main
+from relay.sandbox.fault_injection import envelope
 from relay.sandbox.local_server import serve
 
 KEY = "relay_key_0123456789abcdefghij"
@@ -153,6 +154,7 @@ def test_nobody_listens() -> None:
         (JSONResponse({"data": []}), "it answered 200 with application/json"),
         (JSONResponse([1], headers=HEADERS), "it answered 200 with application/json"),
         (JSONResponse({"error": "no"}, 403), "it answered 403 with application/json"),
+        (JSONResponse(envelope("not_found", None, "Nothing here"), 404), "it answered 404 with application/json"),
         (Response(status_code=502), "it answered 502 with no content type"),
         (
             RedirectResponse("https://relay.example.com/v1/jobs?key=hunter2"),

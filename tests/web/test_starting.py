@@ -23,5 +23,6 @@ async def test_a_starting_relay_is_alive_and_not_ready(base: str, host: str) -> 
         assert check["text"] == "the relay starts: the tables are upgraded, step 3 of 5"
         other = await http.post(f"{base}/v1/registrations", json={"job_id": "j1"})
         assert (other.status_code, other.json()["error"]["code"]) == (503, "starting")
+        assert other.headers["x-request-id"].startswith("req_")  # by which clients know a relay
         app.serve(PlainTextResponse("the application"))
         assert (await http.get(f"{base}/healthz")).text == "the application"
