@@ -92,7 +92,8 @@ class _UrlValidator:
         if scheme == "https":
             return 443
         if scheme != "http":
-            self.refuse("does not start with https://. The relay calls nothing else.")
+            schemes = "https:// or http://" if self.rules.allow_http else "https://"
+            self.refuse(f"does not start with {schemes}. The relay calls nothing else.")
         if not self.rules.allow_http:  # guard: only-https
             self.refuse("starts with http://. Use https://, or set security.allow_http: true.", "https_required")
         return 80

@@ -118,6 +118,8 @@ def test_a_changed_secret_restarts_the_pods() -> None:
         ((EXISTING, "drainSeconds=25"), "terminationGracePeriodSeconds: must be more"),
         ((EXISTING, "config.server.port=9000"), "config.server.port: has a separate value"),
         ((EXISTING, "config.server.drain=9s"), "config.server.drain: has a separate value"),
+        ((EXISTING, "config.metrics.port=9090"), "config.metrics: has a separate value"),
+        ((EXISTING, "metrics.port=8080"), "port"),
         ((EXISTING, "replica=2"), "replica"),
         ((EXISTING, "store=mysql"), "store"),
     ],
@@ -236,6 +238,29 @@ def test_the_service_monitor_sends_a_key() -> None:
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert endpoint["authorization"]["credentials"] == {"name": "relay-metrics", "key": "api-key"}
+
+
+def test_metrics_have_a_port_of_their_own_if_wished() -> None:
+    """The pod listens there, Service and Prometheus name it, it needs no key, and API clients do not reach it."""
+    wish = ("metrics.port=9090", "metrics.serviceMonitor.enabled=true", "networkPolicy.enabled=true")
+    documents = rendered(EXISTING, *wish)
+    [container] = pod(documents)["spec"]["containers"]
+    assert {one["name"]: one["containerPort"] for one in container["ports"]} == {"http": 8080, "metrics": 9090}
+    environ = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    found = config.load(None, {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40} | environ)
+    assert (found.metrics.host, found.metrics.port) == ("0.0.0.0", 9090)  # noqa: S104 (in the pod)
+    [service], [monitor] = of_kind(documents, "Service"), of_kind(documents, "ServiceMonitor")
+    assert {"name": "metrics", "port": 9090, "targetPort": "metrics"} in service["spec"]["ports"]
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert (endpoint["port"], "authorization" in endpoint) == ("metrics", False)
+    [policy] = of_kind(documents, "NetworkPolicy")
+    allowed = {
+        one["ports"][0]["port"]: [
+            who["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for who in one["from"]
+        ]
+        for one in policy["spec"]["ingress"]
+    }
+    assert allowed == {"http": ["ingress-nginx"], "metrics": ["monitoring"]}
 
 
 def test_the_image_is_named_once() -> None:

@@ -18,8 +18,11 @@
 {{- if and .Values.ingress.enabled (not .Values.trustedProxies) -}}
 {{- fail "trustedProxies: must name the addresses of the Ingress controller's pods (kubectl get pods -A -o wide), or a stranger's wrong API keys throttle everybody" -}}
 {{- end -}}
-{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.serviceMonitor.apiKeySecret.name) -}}
-{{- fail "metrics.serviceMonitor.apiKeySecret.name: /metrics needs an API key with the scope read, from a Secret named here" -}}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.port) (not .Values.metrics.serviceMonitor.apiKeySecret.name) -}}
+{{- fail "metrics.serviceMonitor.apiKeySecret.name: /metrics needs an API key with the scope read, from a Secret named here; or set metrics.port" -}}
+{{- end -}}
+{{- if hasKey .Values.config "metrics" -}}
+{{- fail "config.metrics: has a separate value in this chart, metrics.port" -}}
 {{- end -}}
 {{- if le (int .Values.terminationGracePeriodSeconds) (add (int .Values.drainSeconds) 10) -}}
 {{- fail "terminationGracePeriodSeconds: must be more than drainSeconds plus ten seconds for attempts in flight" -}}

@@ -1,6 +1,7 @@
 """URL policy: a table of URLs that must be refused, and of URLs that must not."""
 
 import re
+from dataclasses import replace
 from ipaddress import ip_network
 
 import httpx
@@ -224,6 +225,13 @@ def test_errors_say_what_is_wrong_without_secrets(url: str, why: str) -> None:
         validate_url(url, DEFAULT)
     assert f"callback_url {why}" in refused.value.message
     assert "s3cr3t" not in refused.value.message
+
+
+def test_a_mistyped_scheme_is_answered_with_those_that_may_be_called() -> None:
+    """Both of them if http:// is allowed."""
+    for rules, schemes in ((DEFAULT, "https://."), (replace(DEFAULT, allow_http=True), "https:// or http://.")):
+        with pytest.raises(ValidationFailed, match=f"does not start with {schemes} The relay calls nothing else"):
+            validate_url("htps://example.com/", rules)
 
 
 def test_the_repr_of_a_parsed_url_hides_it() -> None:
