@@ -103,8 +103,8 @@ def create(
             _record(tx, actor, AuditAction.ENDPOINT_CREATED, now, new, format=new.format)
             return new, True
     if name is not None and not identity.matches(existing, validated):
-        text = f"another endpoint, {existing.id}, has this name; change that one, or choose another name"
-        raise Conflict("endpoint_exists", text, "name")
+        text = f"another endpoint has this name; change it with PATCH /v1/endpoints/{existing.id}"
+        raise Conflict("endpoint_exists", f"{text}, or choose another name", "name")
     return existing, False
 
 
