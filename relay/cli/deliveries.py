@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from relay.cli.api_client import Client, client_options, drop_none, list_options
+from relay.cli.filter_options import filter_options
 from relay.cli.output import print_json
 from relay.cli.table import Column
 
@@ -27,10 +28,8 @@ _COLUMNS: dict[str, Column[dict[str, Any]]] = {
 @click.argument("delivery_id", required=False)
 @click.option("--status", help="pending, delivered, failed or cancelled.")
 @click.option("--job", "job_id", help="Only of this job.")
-@click.option("--endpoint", help="Only to this endpoint.")
 @click.option("--digest", help="Only those that this digest sends, by the id of its delivery.")
-@click.option("--since", help="Created at or after this time, such as 2026-03-01T10:00:00Z.")
-@click.option("--until", help="Created before this time.")
+@filter_options("created")
 @list_options
 @client_options
 def command(client: Client, delivery_id: str | None, **filters: Any) -> None:
@@ -40,6 +39,7 @@ def command(client: Client, delivery_id: str | None, **filters: Any) -> None:
     Examples:
       relay deliveries --status failed
       relay deliveries --job j1o2b3i4d5x6
+      relay deliveries --http-status 5xx --since 2026-03-01T10:00:00Z
       relay deliveries dlv_01JC4ZJ5QX0000000000000000
     """
     if delivery_id is not None:

@@ -258,6 +258,45 @@ def enable(client: Client, endpoint: str) -> None:
     _print(client, enabled, f"✓ {endpoint} is enabled; held deliveries that are sent now: {enabled['released']}")
 
 
+@command.command("replay")
+@click.argument("endpoint")
+@click.option("--since", help="What it accepted at this time or later, such as 2026-03-01T10:00:00Z.")
+@click.option("--until", help="What it accepted before this time; by default until now.")
+@click.option("--dry-run", is_flag=True, help="Count them, but send nothing.")
+@click.option("--stop", is_flag=True, help="Stop the replay that goes on.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask before sending.")
+@client_options
+def replay(
+    client: Client, endpoint: str, since: str | None, until: str | None, dry_run: bool, stop: bool, yes: bool
+) -> None:
+    """Send ENDPOINT, a name or an id, again what it accepted from a time on: for a receiver that lost its data.
+
+    The deliveries are counted first, and you confirm. The webhook-id stays the same; new deliveries go first.
+
+    \b
+    Examples:
+      relay endpoints replay orders --since 2026-03-01T02:00:00Z --dry-run
+      relay endpoints replay orders --since 2026-03-01T02:00:00Z --yes
+      relay endpoints replay orders --stop
+    """
+    if stop == (since is not None):
+        raise click.UsageError("give --since, the time from which on the receiver lost its data; or --stop")
+    path = f"/v1/endpoints/{_id_of(client, endpoint)}"
+    if stop:
+        _print(client, client.request("POST", f"{path}/stop-replay", has="data"), f"✓ {endpoint} gets no replay")
+        return
+    selection = drop_none(since=since, until=until)
+    preview = client.request("POST", f"{path}/replay", has="count", json={**selection, "dry_run": True})
+    if dry_run or not preview["count"]:
+        _print(client, preview, f"{preview['count']} deliveries would be sent again")
+        return
+    if not yes:
+        click.confirm(f"Send {preview['count']} deliveries to {endpoint} again?", abort=True, err=True)
+    started = client.request("POST", f"{path}/replay", has="since", json=selection)
+    text = f"✓ {preview['count']} deliveries are being sent to {endpoint} again"
+    _print(client, started, f"{text}; `relay endpoints replay {endpoint} --stop` stops it")
+
+
 @command.command("delete")
 @click.argument("endpoint")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask before deleting.")

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from relay.cli.api_client import Client, client_options, drop_none, list_options
+from relay.cli.filter_options import filter_options
 from relay.cli.output import print_json
 from relay.cli.table import Column
 
@@ -22,7 +23,7 @@ _COLUMNS: dict[str, Column[dict[str, Any]]] = {
 @click.command("jobs")
 @click.argument("job_id", required=False)
 @click.option("--state", help="active, settled, not_found, expired or withdrawn.")
-@click.option("--workspace", help="The Exec workspace.")
+@filter_options("registered")
 @list_options
 @client_options
 def command(client: Client, job_id: str | None, workspace: str | None, **filters: Any) -> None:
@@ -32,6 +33,7 @@ def command(client: Client, job_id: str | None, workspace: str | None, **filters
     Examples:
       relay jobs
       relay jobs --state active
+      relay jobs --metadata customer=acme --event job.failed
       relay jobs j1o2b3i4d5x6
     """
     if job_id is not None:

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from relay.cli.api_client import Client, client_options, drop_none
+from relay.cli.filter_options import filter_options
 from relay.cli.output import print_json, print_text
 from relay.cli.progress_bar import progress_bar
 
@@ -17,9 +18,7 @@ BATCH = 500
 @click.option("--failed", is_flag=True, help="All failed deliveries that match the other options.")
 @click.option("--delivered", is_flag=True, help="All delivered ones, after a receiver lost data.")
 @click.option("--job", "job_id", help="Only of this job.")
-@click.option("--endpoint", help="Only to this endpoint.")
-@click.option("--since", help="Created at or after this time, such as 2026-03-01T10:00:00Z.")
-@click.option("--until", help="Created before this time.")
+@filter_options("created")
 @click.option("--dry-run", is_flag=True, help="Count them, but send nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask before sending.")
 @client_options

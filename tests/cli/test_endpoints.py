@@ -262,7 +262,9 @@ async def test_a_wrong_name_gets_a_suggestion(orders: Stage) -> None:
     assert (missing.exit_code, "there is no endpoint with this id" in missing.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("verb", ["list", "show", "add", "test", "edit", "rotate", "disable", "enable", "delete"])
+@pytest.mark.parametrize(
+    "verb", ["list", "show", "add", "test", "edit", "rotate", "disable", "enable", "replay", "delete"]
+)
 def test_every_verb_has_examples(verb: str) -> None:
     """In its help."""
     help = CliRunner().invoke(main, ["endpoints", verb, "--help"])
