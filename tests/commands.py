@@ -1,33 +1,29 @@
-"""Command lines of `relay` in a process of their own: many, one after the other, cost one start of Python."""
+"""Command lines of `relay` in a process of their own: many, one after the other, in one."""
 
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.forking import processes
+from tests.forking.each import END
 
-_ENDED = "\x1e"
-_EACH = f"""
-import json, os, sys
-from relay.cli import main
-for folder, words in json.load(sys.stdin):
-    os.chdir(folder)
-    try:
-        main(words, prog_name="relay")
-    except SystemExit as left:
-        print(f"{_ENDED}{{left.code or 0}}{_ENDED}", flush=True)
-"""
+EACH = "tests.forking.each"
+ROOT = Path(__file__).parent.parent
 
 
 async def outputs(
-    lines: Sequence[tuple[Path, Sequence[str]]], environ: Mapping[str, str] | None = None
+    lines: Sequence[tuple[Path, Sequence[str]]],
+    environ: Mapping[str, str] | None = None,
+    python: Sequence[str] | None = None,
 ) -> list[tuple[int, str]]:
-    """The exit code of each command line, and all that it prints; each runs in the folder that stands beside it."""
+    """The exit code of each command line, and all that it prints; each runs in the folder that stands beside it.
+
+    `python` starts one that has imported nothing; without it the process is forked from one that has.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _EACH),
+        *([*python, "-m", EACH] if python else await asyncio.to_thread(processes.command, EACH)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -35,6 +31,6 @@ async def outputs(
     )
     wanted = json.dumps([(str(folder), list(words)) for folder, words in lines]).encode()
     printed, _ = await asyncio.wait_for(process.communicate(wanted), 100)
-    parts = printed.decode().split(_ENDED)
+    parts = printed.decode().split(END)
     assert len(parts) == 2 * len(lines) + 1, printed.decode()
     return [(int(code), text) for text, code in zip(parts[::2], parts[1::2], strict=False)]

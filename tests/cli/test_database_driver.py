@@ -1,6 +1,7 @@
 """PostgreSQL without its driver."""
 
 import os
+import sys
 from pathlib import Path
 
 from tests.commands import ROOT, outputs
@@ -21,6 +22,6 @@ async def test_a_missing_driver_is_one_sentence_with_the_command(tmp_path: Path)
         "PYTHONIOENCODING": "utf-8",
     }
     sentence = "storage.url names a PostgreSQL, and its driver is not installed: pip install 'exec-relay[postgres]'"
-    for code, printed in await outputs([(tmp_path, words.split()) for words in COMMANDS], environ):
+    for code, printed in await outputs([(tmp_path, words.split()) for words in COMMANDS], environ, [sys.executable]):
         assert (code, sentence in printed, "Traceback" in printed) == (1, True, False), printed
         assert "hunter2" not in printed

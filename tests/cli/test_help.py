@@ -1,6 +1,5 @@
 """`relay --help`, wrong command names, and output in other encodings."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli import COMMANDS, main
-
-
-def run(*words: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "relay", *words]
-    return subprocess.run(command, env=os.environ | environ, capture_output=True, timeout=60, check=False)
+from tests.commands import outputs
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
@@ -78,7 +73,7 @@ def test_commands_that_open_no_store_load_none() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp437"])
-def test_another_encoding_prints_replacements(encoding: str, tmp_path: Path) -> None:
+async def test_another_encoding_prints_replacements(encoding: str, tmp_path: Path) -> None:
     """A mark that the terminal lacks is no error."""
     environ = {
         "PYTHONIOENCODING": encoding,
@@ -86,7 +81,7 @@ def test_another_encoding_prints_replacements(encoding: str, tmp_path: Path) -> 
         "RELAY_STORAGE__URL": f"sqlite:///{tmp_path}/relay.db",
         "RELAY_EXEC__BASE_URL": "http://127.0.0.1:9/rest/v1",
     }
-    done = run("check", **environ)
-    assert b"Traceback" not in done.stderr
-    assert b" configuration: can be used" in done.stdout
-    assert b"Traceback" not in run("deliveries", "caf\u00e9 \U0001f3ad", **environ).stderr
+    lines = [(tmp_path, ("check",)), (tmp_path, ("deliveries", "caf\u00e9 \U0001f3ad"))]
+    [(_, checked), (_, listed)] = await outputs(lines, environ, [sys.executable])
+    assert " configuration: can be used" in checked
+    assert "Traceback" not in checked + listed

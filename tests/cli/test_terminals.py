@@ -8,7 +8,6 @@ import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -29,7 +28,10 @@ from relay.store.engine import schema
 from relay.store.engine.database import Tx
 from relay.store.tables import events, registrations, watches
 from relay.web.app import create_app
+from tests.commands import EACH
 from tests.conftest import Clock
+from tests.forking import processes
+from tests.forking.each import END
 from tests.make import make_event
 from tests.node import ROOT
 from tests.web.conftest import EXEC_KEY, open_api
@@ -38,18 +40,6 @@ WIDTHS = [80, 100, 130, 160]
 LONG = "a-channel-with-the-longest-name-that-an-endpoint-can-have-0123"
 SCENARIO = "Executive briefing \x1b[31m with a very sceptical [bold] IT director 価格 and her team " * 2
 JOB = "j1o2b3i4d5x6"
-END = "\x1e"
-
-RUN_ALL = f"""
-import json, os, sys
-from relay.cli import main
-for words in json.loads(sys.argv[1]):
-    try:
-        main(words, prog_name="relay")
-    except SystemExit as exit:
-        print(f"{END}{{exit.code or 0}}", flush=True)
-"""
-"""A program that runs many commands, one after another: a process for each would take minutes."""
 
 LISTS = {
     "jobs": [JOB, "active", "settled"],
@@ -68,12 +58,11 @@ LISTS = {
 TIMES = ("jobs", "deliveries", "events", "keys list --all")
 
 
-def on_terminal(arguments: list[str], width: int, **environ: str) -> str:
-    """What Python with these arguments prints on a terminal of this width, without its control sequences."""
+def on_terminal(command: list[str], width: int, **environ: str) -> str:
+    """What the command prints on a terminal of this width, without its control sequences."""
     terminal, its_end = pty.openpty()
     fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm"} | environ
-    command = [sys.executable, *arguments]
     process = subprocess.Popen(command, stdin=its_end, stdout=its_end, stderr=its_end, env=variables)
     os.close(its_end)
     captured = b""
@@ -92,27 +81,27 @@ class Stage:
     url: str
     config: Path
 
-    def words(self) -> list[list[str]]:
-        """The arguments of each command."""
+    def command(self) -> list[str]:
+        """A command that prints all lists, one after another."""
         local = ("keys", "plan", "check", "doctor")
         all_words = [name.split() for name in LISTS]
-        return [[*words, *(["--config", str(self.config)] if words[0] in local else [])] for words in all_words]
+        lines = [[*words, *(["--config", str(self.config)] if words[0] in local else [])] for words in all_words]
+        return [*processes.command(EACH), json.dumps([(str(ROOT), line) for line in lines])]
 
     def environ(self) -> dict[str, str]:
         return {"RELAY_URL": self.url, "HOME": str(self.config.parent)}
 
     def on_terminal(self, width: int) -> dict[str, list[str]]:
         """What each command prints on a terminal of this width, without colours."""
-        text = on_terminal(["-c", RUN_ALL, json.dumps(self.words())], width, **self.environ())
-        return dict(zip(LISTS, (part.split("\n") for part in re.split(rf"{END}\d+\n", text)), strict=False))
+        text = on_terminal(self.command(), width, **self.environ())
+        return dict(zip(LISTS, (part.split("\n") for part in re.split(rf"{END}\d+{END}\n", text)), strict=False))
 
     def in_pipe(self) -> dict[str, str]:
         """What each command prints into a pipe, errors apart."""
-        command = [sys.executable, "-c", RUN_ALL, json.dumps(self.words())]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=True, env=os.environ | self.environ()
+            self.command(), capture_output=True, text=True, timeout=60, check=True, env=os.environ | self.environ()
         )
-        return dict(zip(LISTS, re.split(rf"{END}\d+\n", done.stdout), strict=False))
+        return dict(zip(LISTS, re.split(rf"{END}\d+{END}\n", done.stdout), strict=False))
 
 
 @pytest.fixture
@@ -184,7 +173,7 @@ async def test_a_pipe_gets_everything(stage: Stage) -> None:
 
 def test_the_demo_holds_on_a_terminal_of_80() -> None:
     """The live table and the summary, as the pseudo-terminal shows them."""
-    shown = on_terminal(["-m", "relay", "demo", "--jobs", "1"], 80)
+    shown = on_terminal([*processes.command(), "demo", "--jobs", "1"], 80)
     assert max(map(cell_len, shown.splitlines())) <= 80, shown
     assert "✓ verified" in shown
     assert "1 of 1 jobs notified" in shown

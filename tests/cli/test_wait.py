@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from relay.cli import main
 from relay.model import EventType
 from tests.client.standins import Proxy
+from tests.forking import processes
 from tests.node import ROOT
 from tests.web.waiting import KEY, Served, end, served_relay, started
 
@@ -117,10 +118,7 @@ async def test_events_are_followed(served: Served) -> None:
     await served.register("j1", "j2")
     await end(served.relay, "j1")
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-u",
-        "-m",
-        "relay",
+        *processes.command(),
         *("events", "--follow", "--json", "--after", "0"),
         env={"RELAY_URL": served.url, "RELAY_API_KEY": KEY, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdout=asyncio.subprocess.PIPE,

@@ -17,6 +17,10 @@ OVER = "COMPOSE_OVER"
 """The variable that holds, as JSON, what a test lays over a service's environment: ports, the address of a stand-in."""
 
 
+PROGRAM = "COMPOSE_PROGRAM"
+"""The variable that holds, as JSON, the command line that runs the program of the image."""
+
+
 def environment(service: str, folder: Path) -> dict[str, str]:
     """The variables that a service of the folder's compose.yaml has, beside those that the image sets."""
     dotenv = folder / ".env"
@@ -57,7 +61,8 @@ def main(verb: str, *words: str) -> int:
         assert command.pop(0) == "relay", "the program of the image"
     inside = [word.removeprefix("/") if word.startswith("/data/") else word for word in command]
     known, root = environment(service, Path.cwd()) | passed_on, root_of(Path.cwd())
-    return subprocess.run([sys.executable, "-m", "relay", *inside], env=known, cwd=root).returncode
+    program = json.loads(os.environ[PROGRAM])
+    return subprocess.run([*program, *inside], env=known, cwd=root).returncode
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,10 +15,11 @@ from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
-from tests.docs.compose import OVER, environment, root_of
+from tests.docs.compose import OVER, PROGRAM, environment, root_of
 from tests.docs.pages import ROOT
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
+from tests.forking import processes
 from tests.make import SECRET
 
 SLACK = "https://hooks.slack.com/services/T000/B000/XXXX"
@@ -32,13 +32,14 @@ class Machine:
 
     def __init__(self, folder: Path, over: dict[str, str]) -> None:
         self.folder, self.over, self.port = folder, over, over["RELAY_SERVER__PORT"]
-        self.relay: asyncio.subprocess.Process | None = None
+        self.relay: processes.Process | None = None
         self.settings: list[str] = []
         """What was said to the shell for all that follows."""
         shim = folder / "bin/docker"
         shim.parent.mkdir()
         self._programs = shim.parent
-        shim.write_text(f'#!/bin/sh\n[ "$1" = compose ] && shift\nexec {sys.executable} -m tests.docs.compose "$@"\n')
+        compose = " ".join(processes.command("tests.docs.compose"))
+        shim.write_text(f'#!/bin/sh\n[ "$1" = compose ] && shift\nexec {compose} "$@"\n')
         shim.chmod(0o755)
 
     async def type(self, command: str) -> str:
@@ -53,6 +54,7 @@ class Machine:
     async def _run(self, command: str) -> str:
         path = f"{self._programs}:{os.environ['PATH']}"
         known = {"PATH": path, "PYTHONPATH": str(ROOT), OVER: json.dumps(self.over)}
+        known[PROGRAM] = json.dumps(processes.command())
         process = await asyncio.create_subprocess_exec(
             *("sh", "-c", command), cwd=self.folder, env=known, stdout=asyncio.subprocess.PIPE
         )
@@ -65,9 +67,7 @@ class Machine:
         log = self.folder / "relay.log"
         known = environment("relay", self.folder) | self.over
         with log.open("ab") as out:
-            self.relay = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "relay", "serve"), env=known, cwd=root_of(self.folder), stdout=out, stderr=out
-            )
+            self.relay = processes.start(["relay", "serve"], known, root_of(self.folder), out.fileno())
         await listening(int(self.port), self.relay, log)
         async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(30):
             while (await http.get(f"http://127.0.0.1:{self.port}/readyz?exclude=exec")).status_code != 200:

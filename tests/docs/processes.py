@@ -4,10 +4,14 @@ import asyncio
 import time
 from pathlib import Path
 
+from tests.forking.processes import Process
+
 STARTS_WITHIN = 20.0
 
 
-async def listening(port: int, process: asyncio.subprocess.Process, log: Path, within: float = STARTS_WITHIN) -> None:
+async def listening(
+    port: int, process: asyncio.subprocess.Process | Process, log: Path, within: float = STARTS_WITHIN
+) -> None:
     """Returns when something listens on `port`; fails with the log if the process ends before."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline and process.returncode is None:

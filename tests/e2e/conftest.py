@@ -25,6 +25,8 @@ from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
+from tests.forking import processes
+from tests.forking.processes import Process
 from tests.make import SECRET
 
 API_KEY = "relay_" + "k" * 43
@@ -40,22 +42,21 @@ class Served:
     def __init__(self, config: Path, port: int, program: Sequence[str] = ("relay",), **as_user: Any) -> None:
         self._config, self._program, self._as_user = config, program, as_user
         self.url = f"http://127.0.0.1:{port}"
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | Process | None = None
         self.log = config.with_suffix(".log")
         self.probe = "/readyz"
 
     async def start(self, **environ: str) -> None:
         """Starts the process and waits until it is ready."""
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])} | environ
+        words, folder = [*self._program, "serve", "--config", str(self._config)], self._config.parent
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *self._program, "serve", "--config", str(self._config)),
-                stdout=log,
-                stderr=log,
-                env=environ,
-                cwd=self._config.parent,
-                **self._as_user,
-            )
+            if self._as_user:
+                self.process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", *words), stdout=log, stderr=log, env=environ, cwd=folder, **self._as_user
+                )
+            else:
+                self.process = await asyncio.to_thread(processes.start, words, environ, folder, log.fileno())
         deadline = time.monotonic() + STARTS_WITHIN
         async with httpx.AsyncClient(trust_env=False) as http:
             while time.monotonic() < deadline and self.process.returncode is None:
@@ -130,7 +131,7 @@ class Stage:
 def run(*words: str, folder: Path, stderr: int = subprocess.PIPE, **environ: str) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "relay", *words],
+        [*processes.command(), *words],
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,

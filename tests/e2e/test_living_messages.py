@@ -5,8 +5,9 @@ says when the job started, which stays true.
 
 import asyncio
 import json
+import os
 import random
-import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from relay.model import HOUR
 from relay.sandbox.local_server import serve
 from relay.store import Store
 from tests.chats import CHANNEL, Chat, FakeDiscord, FakeNtfy, FakeSlack
+from tests.forking import processes
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 2
@@ -33,10 +35,8 @@ async def run_child(*arguments: str, kill_after: int | None, chat: Chat, is_stor
     """Runs the child to its end, or kills it in its n-th message: before the chat stored it, or after that and before
     the answer.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.e2e.living_child", *arguments, cwd=ROOT, stderr=asyncio.subprocess.PIPE
-    )
-    messages = 0
+    await asyncio.to_thread(processes.get_ready)
+    words, messages = ("tests.e2e.living_child", *arguments), 0
 
     async def kill(_: str) -> None:
         nonlocal messages
@@ -48,9 +48,12 @@ async def run_child(*arguments: str, kill_after: int | None, chat: Chat, is_stor
                 raise Killed
 
     chat.stored, chat.received = (kill, None) if is_stored else (None, kill)
-    _, errors = await asyncio.wait_for(process.communicate(), 60)
-    if kill_after is None:
-        assert process.returncode == 0, errors.decode()
+    with tempfile.TemporaryFile() as output:
+        process = processes.start(words, os.environ, ROOT, output.fileno())
+        code = await asyncio.wait_for(process.wait(), 60)
+        if kill_after is None:
+            output.seek(0)
+            assert code == 0, output.read().decode()
 
 
 async def rounds(

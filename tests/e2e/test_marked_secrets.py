@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from relay.sandbox.exec_server import BASE
 from tests import marked
 from tests.commands import outputs
 from tests.e2e.conftest import Stage, free_port
+from tests.forking import processes
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9"
@@ -39,7 +39,7 @@ async def printed(
 ) -> tuple[int, str]:
     """Exit code and everything that `relay ...` prints; it is stopped once that has the words `until`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "relay", *arguments),
+        *(*processes.command(), *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -188,7 +188,7 @@ async def test_a_reload_prints_no_secret(tmp_path: Path) -> None:
     path = config(tmp_path)
     good = yaml.safe_load(path.read_text())
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "relay", "serve", "--config", str(path)),
+        *(*processes.command(), "serve", "--config", str(path)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | DEBUG,

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 
 from tests.docs.pages import DOCS, ROOT, all_pages, commands
 from tests.e2e.conftest import API_KEY, SECOND_KEY, Served, Stage
+from tests.forking import processes
 from tests.make import SECRET
 from tests.node import needs
 
@@ -89,11 +89,8 @@ async def reader(stage: Stage) -> Reader:
     key = known["exec"].pop("api_key")
     known["workspaces"] = [{"name": "default", "api_key": key}, {"name": "sales", "api_key": SECOND_KEY}]
     written.write_text(yaml.safe_dump(known))
-    shim = stage.folder / "bin/relay"
-    shim.parent.mkdir()
+    processes.make_executable(stage.folder / "bin/relay")
     (stage.folder / "backups").mkdir()
-    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m relay "$@"\n')
-    shim.chmod(0o755)
     for name, text in FILES.items():
         (stage.folder / name).write_text(text)
     await relay.start()

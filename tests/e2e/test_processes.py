@@ -20,6 +20,7 @@ from relay.cli import COMMANDS
 from relay.sandbox.receiver import FINE, HANG, Respond
 from tests.commands import outputs
 from tests.e2e.conftest import API_KEY, Stage, free_port, run
+from tests.forking import processes
 from tests.make import SECRET
 from tests.torture import disks
 
@@ -280,7 +281,7 @@ async def test_the_help_of_every_command_has_examples(tmp_path: Path) -> None:
 def test_the_demo_succeeds(tmp_path: Path) -> None:
     """`relay demo --json` ends with its summary as one line, exit code 0, everything verified."""
     done = subprocess.run(
-        [sys.executable, "-m", "relay", "demo", "--jobs", "5", "--seed", "3", "--json"],
+        [*processes.command(), "demo", "--jobs", "5", "--seed", "3", "--json"],
         capture_output=True,
         text=True,
         timeout=140,

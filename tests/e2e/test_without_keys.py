@@ -3,18 +3,18 @@
 import asyncio
 import os
 import re
-import sys
 
 import httpx
 
 from tests.e2e.conftest import Stage
+from tests.forking import processes
 
 
 async def command(url: str, *words: str) -> tuple[int, str]:
     """Exit code and output of a command without a key."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "relay", *words, "--server", url),
+        *(*processes.command(), *words, "--server", url),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=environ,

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +21,7 @@ from relay.sandbox.exec_server import ExecSettings
 from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import World, world_on
+from tests.forking import processes
 from tests.node import ROOT
 from tests.web.waiting import KEY, Served, end, open_relay, served_relay, serving
 
@@ -45,7 +45,8 @@ async def over_http(url: str, key: str | None = KEY, path: str = "/mcp") -> Asyn
 async def over_stdio(url: str, key: str = KEY) -> AsyncIterator[ClientSession]:
     """A session of the SDK's client with `relay mcp`."""
     environ = {"RELAY_URL": url, "RELAY_API_KEY": key, "PYTHONPATH": str(ROOT)}
-    server = StdioServerParameters(command=sys.executable, args=["-m", "relay", "mcp"], env=environ)
+    program, *words = processes.command()
+    server = StdioServerParameters(command=program, args=[*words, "mcp"], env=environ)
     async with stdio_client(server) as (read, write), ClientSession(read, write) as one:
         await one.initialize()
         yield one
@@ -303,9 +304,7 @@ async def test_stdio_ends_with_its_input(sqlite_url: str, in_the_middle: bool) -
     async with served_relay(sqlite_url) as served:
         await served.register("j1")
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "relay",
+            *processes.command(),
             "mcp",
             env={"RELAY_URL": served.url, "RELAY_API_KEY": KEY, "PYTHONPATH": str(ROOT)},
             stdin=asyncio.subprocess.PIPE,

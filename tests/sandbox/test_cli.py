@@ -21,6 +21,7 @@ from relay.cli import main
 from relay.model import Secret
 from relay.sandbox.fault_injection import NAMED
 from relay.signing import standard_webhooks
+from tests.forking import processes
 from tests.sandbox import exec_page
 
 SECRET = standard_webhooks.new_secret(bytes(32))
@@ -33,7 +34,7 @@ FLAT = {"event": "job.failed", "job_id": "abc", "scenario_name": None, "summary"
 async def relay(*arguments: str) -> AsyncIterator[Process]:
     """The command as a process; killed if the test did not end it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "relay", *arguments, stdout=PIPE, stderr=PIPE, cwd=Path(__file__).parents[2]
+        *processes.command(), *arguments, stdout=PIPE, stderr=PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         async with asyncio.timeout(30):
