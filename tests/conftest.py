@@ -1,6 +1,7 @@
 """Fixtures of all tests: a clock that stands still until a test moves it, and real stores."""
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -44,6 +45,18 @@ def pytest_configure() -> None:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is collected lives to the end: to search it for garbage, again and again, takes a fifth of a run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Twice as many workers as cores: half of the time a test waits for a process, a socket or a deadline."""
@@ -55,6 +68,25 @@ WAIT_FIRST = ("simulation", "dashboard", "e2e", "docs", "torture", "client", "in
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:] = _without_repeats_on_postgresql(items)
+    _deal(config, items)
+
+
+def _without_repeats_on_postgresql(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Tests that are marked `one_on_postgresql` are there once with PostgreSQL, whatever their other parameters are."""
+    kept, seen = list[pytest.Item](), set[tuple[Path, str]]()
+    for item in items:
+        if item.get_closest_marker("one_on_postgresql") and isinstance(item, pytest.Function):
+            test = item.path, item.originalname
+            if "postgres_url" in item.callspec.params.values():
+                if test in seen:
+                    continue
+                seen.add(test)
+        kept.append(item)
+    return kept
+
+
+def _deal(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deals the files to the workers, so that each begins with tests that wait and ends with short ones.
 
     pytest-xdist gives each worker a contiguous part of the list. In alphabetical order one worker waits for browsers

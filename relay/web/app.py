@@ -51,6 +51,7 @@ OPERATIONS: tuple[ApiRoute, ...] = (
     *audit.OPERATIONS,
     *health.OPERATIONS,
 )
+_API_ROUTES = routes(OPERATIONS)
 
 
 class _Application(Starlette):
@@ -80,7 +81,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
             await relay.stop()
 
     base_path = public_url.base_path_of(relay.config.server.public_url)
-    own_routes = [_front_page(), *dashboard.ROUTES, *mcp.routes(), *routes(OPERATIONS)]
+    own_routes = [_front_page(), *dashboard.ROUTES, *mcp.routes(), *_API_ROUTES]
     _refuse_own_path(base_path, own_routes)
     app = _Application(
         routes=own_routes,

@@ -99,6 +99,7 @@ def test_revoke_deletes_a_key_and_frees_its_name(keys: Keys, store_url: str) -> 
     assert keys("create", "zapier", "--scope", "register").exit_code == 0
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

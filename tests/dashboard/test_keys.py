@@ -95,6 +95,7 @@ async def test_an_admin_may_revoke_their_own_key(locked: Api) -> None:
     assert (await locked.http.get("/keys", headers=HTML)).headers["location"].startswith("/login")
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("fields", "status", "said"),
     [

@@ -30,6 +30,7 @@ def event_types(world: World) -> list[str | None]:
     return [one.event_type for one in world.received()]
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     "kind",
     ["500", "502", "503", "closed", "not_json", "wrong_shape", "other_job", "huge", "truncated", "unknown_status"],
@@ -174,6 +175,7 @@ async def gateway_in_place_of_exec(world: World, sent: bytes) -> AsyncIterator[N
             await http.aclose()
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("body", [b"default backend - 404", b'{"message": "no Route matched with those values"}'])
 async def test_a_gateways_404_never_ends_a_job(start: Start, body: bytes, seen: bool) -> None:
@@ -197,6 +199,7 @@ async def test_a_gateways_404_never_ends_a_job(start: Start, body: bytes, seen: 
         assert event_types(world) == ["job.completed"]
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

@@ -41,6 +41,7 @@ async def test_a_receiver_that_does_not_answer_ends_as_a_timeout(start: Start) -
         assert [attempt.outcome for attempt in await attempts(world)] == ["timeout", "delivered"]
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("behaviour", [SlowBody(), SlowBody(every=100)])
 async def test_a_slow_body_after_a_2xx_is_delivered_once(start: Start, behaviour: Behaviour) -> None:
     """The body comes at one byte a second. The delivery is not repeated, and the attempt names the fault."""
@@ -65,6 +66,7 @@ async def test_a_flood_is_cut_off_after_the_limit(start: Start) -> None:
         assert first.duration_ms < 5_000
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     "script",
     [
@@ -155,6 +157,7 @@ async def test_one_bad_endpoint_among_fifty_slows_nobody(start: Start) -> None:
         assert len(world.received()) == 50
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     "text", ["<@here> & <b>", "שלום עולם", "🎭" * 300, 'quote " backslash \\ newline \n', "\u202e\x00"]
 )

@@ -143,6 +143,7 @@ async def test_creating_a_job_spends_the_workspaces_budget(start: Start) -> None
         assert (await http.post("/v1/jobs", json=asked(world))).status_code == 201
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [
@@ -169,6 +170,7 @@ async def test_invalid_create_requests_are_refused_with_the_reason(
         assert await world.next_due() is None
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("fault", "status", "words"),
     [

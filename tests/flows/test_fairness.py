@@ -146,6 +146,7 @@ async def all_good_hear(world: World) -> None:
         await asyncio.gather(running, return_exceptions=True)
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("kind", KINDS)
 async def test_one_bad_endpoint_does_not_delay_fifty_others(start: Start, kind: str) -> None:
     """2,500 older deliveries wait for the bad endpoint; the good ones are notified after few attempts of those."""

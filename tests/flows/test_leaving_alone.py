@@ -117,6 +117,7 @@ def as_a_date(at: int, now: int) -> str:
     return format_datetime(datetime.fromtimestamp(at // SECOND, UTC), usegmt=True)
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("form", [as_seconds, as_a_date])
 @pytest.mark.parametrize("format", ["slack", "standard"])
 async def test_retry_after_works_in_seconds_and_as_a_date(

@@ -28,6 +28,7 @@ def lines(caplog: pytest.LogCaptureFixture, containing: str) -> list[tuple[str, 
     ]
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("kind", "problem", "recovery"),
     [

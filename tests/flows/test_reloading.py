@@ -61,6 +61,7 @@ async def test_a_new_exec_key_is_used_at_once(start: Start) -> None:
         assert [one.event_type for one in world.received()] == ["job.completed"]
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("wrong", ["file", "endpoint", "store"])
 async def test_an_invalid_configuration_changes_nothing(
     start: Start, wrong: str, caplog: pytest.LogCaptureFixture

@@ -61,13 +61,13 @@ async def test_a_used_up_daily_budget_survives_a_clock_change(sqlite_url: str, w
     """Whatever the clock says at boot, Exec gets no request above the day's limit."""
     async with machine(sqlite_url, interval="1s") as one:
         await one.job(DAY)
-        await one.live(10 * MINUTE)
+        await one.live(10 * MINUTE, step=5 * SECOND)
         asked = len(one.world.exec.records.requests)
         assert asked == PER_DAY
         await one.boot(wrong)
-        await one.live(MINUTE)
+        await one.live(MINUTE, step=5 * SECOND)
         await one.set()
-        await one.live(2 * MINUTE)
+        await one.live(2 * MINUTE, step=5 * SECOND)
         assert len(one.world.exec.records.requests) == asked
 
 

@@ -45,10 +45,10 @@ class Machine:
         self.wrong = wrong
         await self.world.settle()
 
-    async def live(self, ms: int) -> None:
-        """So much time passes."""
-        for _ in range(0, ms, SECOND):
-            self.world.clock.advance(SECOND)
+    async def live(self, ms: int, step: int = SECOND) -> None:
+        """So much time passes; after each `step` the relay does what is due."""
+        for _ in range(0, ms, step):
+            self.world.clock.advance(step)
             await self.world.settle()
 
     async def job(self, lasts: int) -> str:
