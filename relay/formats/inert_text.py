@@ -10,12 +10,13 @@ MAX_TEXT = 3_000
 """UTF-16 units of a text, unless its place has less."""
 
 _MAX_READ = 10_000
+_BEYOND = 100
+"""Characters after the limit, which tell what the last ones before it belong to: an address, a mention."""
 _MAX_LINK = 2_048  # Discord's limit, the least of all receivers
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f<>\"`\\^{|}]+", re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except blanks, and characters that change the direction of the following text."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_BLANKS = re.compile(r"\s+")
 _MENTION_SIGN = r"(?!(?:(?<=\w)|(?<=\w[%+-]))@[\w-]+\.\w)@"
 """An @, unless it is that of an e-mail address: `jane@channel4.com` is no mention in any chat."""
 _MENTIONS_AND_LINKS = re.compile(
@@ -39,8 +40,16 @@ def sanitize(text: object, limit: int = MAX_TEXT) -> str | None:
     """
     if not isinstance(text, str):
         return None
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
-    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{WORD_JOINER}", line), limit) or None  # guard: inert-texts
+    shown = _one_line(text)[: limit + _BEYOND]
+    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{WORD_JOINER}", shown), limit) or None  # guard: inert-texts
+
+
+def _one_line(text: str) -> str:
+    """The text with single blanks, and without characters that are not to be seen."""
+    part = text[:_MAX_READ]
+    if not part.isprintable():  # a short cut: most texts have neither control characters nor surrogates
+        part = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", part))
+    return " ".join(part.split())
 
 
 def without_user_mentions(text: str) -> str:
@@ -58,8 +67,7 @@ def without_everyone(text: str) -> str:
 
 def plain_value(text: str, limit: int = MAX_TEXT) -> str:
     """An id or an instant as one line of at most `limit` UTF-16 units: a mention's marks go, and nothing is added."""
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
-    units = _MENTION_MARKS.sub("", line).encode("utf-16-le")
+    units = _MENTION_MARKS.sub("", _one_line(text)).encode("utf-16-le")
     return units[: 2 * limit].decode("utf-16-le", "ignore")
 
 

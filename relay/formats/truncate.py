@@ -24,10 +24,13 @@ def truncate(text: str, limit: int, escapes: Mapping[int, str] | None = None) ->
     escaped = text.translate(table)
     if utf16_length(escaped) <= limit:
         return escaped
+    head = text[:limit]
+    if head.translate(table) == head and utf16_length(head) == len(head):  # a short cut: all are of one unit
+        return text[: _boundary(text, limit - len(_ELLIPSIS))].rstrip().translate(table) + _ELLIPSIS
     used = last_fitting = 0
+    lengths = {code: utf16_length(escape) for code, escape in table.items()}
     for index, char in enumerate(text, start=1):
-        escape = table.get(ord(char))
-        used += 1 + (char > _LAST_OF_ONE_UNIT) if escape is None else utf16_length(escape)
+        used += lengths.get(ord(char), 1 + (char > _LAST_OF_ONE_UNIT))
         if used > limit - len(_ELLIPSIS):
             break
         last_fitting = index

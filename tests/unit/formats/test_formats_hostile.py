@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
-from itertools import product
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -285,7 +285,7 @@ def test_hostile_text_stays_within_the_limits(format: str, text: str) -> None:
     scenario = {"id": text, "name": text, "url": text}
     job = COMPLETED | {"status": text, "scenario": scenario, "error": {"code": text, "message": text}}
     context = replace(CONTEXT, metadata={text: text, f"{text}2": 7}, requested_by=text, prompt=text, tested_by=text)
-    for type, test in product(EventType, (False, True)):
+    for type, test in (*zip(EventType, repeat(False)), (EventType.COMPLETED, True), (EventType.FAILED, True)):
         made = event(type, job, "R&D <!here> *x*", replace(context, test=test))
         check(format, formats.render(format, made, REGISTRATION))
 
