@@ -62,10 +62,10 @@ async def scene(folder: Path, standing: bool = False, **sections: dict[str, Any]
         yield made
 
 
-async def lively_day(made: Scene) -> None:
-    """Some hours of work of a scene with standing endpoints: 40 jobs that ended, three that go on, one receiver that
+async def lively_day(made: Scene, jobs: int = 40) -> None:
+    """Some hours of work of a scene with standing endpoints: jobs that ended, three that go on, one receiver that
     broke."""
-    for number in range(40):
+    for number in range(jobs):
         outcome = Outcome.FAILED if number % 9 == 4 else Outcome.COMPLETED
         lasts = 240 * SECOND + (number * 37 % 120) * SECOND
         job = made.exec.add(queued=4 * SECOND, lasts=lasts, outcome=outcome, name=NAMES[number % len(NAMES)])

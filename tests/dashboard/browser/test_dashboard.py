@@ -15,6 +15,8 @@ from relay.store.engine import paging
 from relay.store.tables import watches
 from tests.dashboard.scene import BROKEN, Scene, lively_day, scene
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 KEY = "relay_admin_0123456789abcdef"
 READER = "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": KEY}, {"name": "guest", "key": READER, "scopes": ["read"]}]
@@ -255,7 +257,7 @@ async def assert_fits_phones(page: Page) -> None:
 async def test_pages_are_accessible_and_fit_phones(page: Page, tmp_path: Path) -> None:
     """axe-core finds nothing on any page, light or dark, and no page is wider than a phone."""
     async with scene(tmp_path, standing=True) as made:
-        await lively_day(made)
+        await lively_day(made, jobs=12)
         for address in await addresses(made, PAGES):
             await page.goto(address)
             await assert_accessible(page)

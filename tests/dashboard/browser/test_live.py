@@ -2,11 +2,14 @@
 
 import asyncio
 
+import pytest
 from playwright.async_api import Page, Route, expect
 
 from relay.model import MINUTE, SECOND
+from tests.dashboard.browser.test_dashboard import SHOWN
 from tests.dashboard.scene import Scene
-from tests.dashboard.test_browser import SHOWN
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_change_while_a_page_loads_is_shown(page: Page, made: Scene) -> None:
