@@ -111,7 +111,7 @@ async def test_time_over_is_an_error_of_its_own(served: Served) -> None:
         began = time.monotonic()
         with pytest.raises(WaitTimeout) as raised:
             await relay.wait("j1", timeout=1)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20, "a slice is 25 s"
         assert raised.value.job is not None
         assert raised.value.job.ended is False
 

@@ -27,6 +27,7 @@ from tests.web.waiting import (
     open_relay,
     served_relay,
     serving,
+    soonest,
     started,
     streaming,
 )
@@ -79,7 +80,7 @@ async def test_a_pull_waits_for_the_next_event(store_url: str) -> None:
         began = time.monotonic()
         await end(served.relay, "new")
         page = await waiting
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30, "it waited for its time to be over"
         assert jobs_of(page) == ["new"]
         assert page["data"][0]["cursor"] == page["next_cursor"]
         assert page["wait"] == 60
@@ -92,10 +93,14 @@ async def test_an_empty_pull_gives_a_cursor_that_goes_on(store_url: str) -> None
         assert first["data"] == []
         await ended(served, "j1")
         assert jobs_of(await served.pull(first["next_cursor"])) == ["j1"]
-        began = time.monotonic()
-        nothing = await served.pull("now", wait=1)
-        assert nothing["data"] == []
-        assert 0.2 < time.monotonic() - began <= 1
+
+        async def ask() -> float:
+            began = time.monotonic()
+            nothing = await served.pull("now", wait=1)
+            assert nothing["data"] == []
+            return time.monotonic() - began
+
+        assert 0.2 < await soonest(ask, 1) <= 1
 
 
 async def test_filters_pass_over_the_rest(store_url: str) -> None:
@@ -261,7 +266,7 @@ async def test_a_stream_begins_at_once_and_has_the_headers_it_needs(store_url: s
             assert (await anext(first)).type == ""
             hello = await anext(first)
             assert (hello.type, hello.id) == ("hello", hello.data["cursor"])
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < event_stream.HEARTBEAT, "nothing was said before it had to be"
             assert response.headers["content-type"].startswith("text/event-stream")
             assert response.headers["cache-control"] == "no-store, no-transform"
             assert response.headers["x-accel-buffering"] == "no"

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from relay.waiting.waiters import SWEEP_INTERVAL, SWEEPS_PER_KEY_CHECK
 from relay.web.core.open_request import MAX_WAIT, GrantedWait
 from relay.web.server.http_protocol import ConnectionLimits
 from tests.web.conftest import Api, assert_refused
-from tests.web.waiting import OTHER_KEY, end, open_relay, served_relay, serving, wait_request
+from tests.web.waiting import OTHER_KEY, end, open_relay, served_relay, serving, soonest, wait_request
 
 
 async def test_a_wait_is_answered_when_the_job_ends(store_url: str) -> None:
@@ -34,7 +35,7 @@ async def test_a_wait_is_answered_when_the_job_ends(store_url: str) -> None:
         await end(served.relay)
         began = time.monotonic()
         answer = await waiting
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30, "it waited for its time to be over"
         job = answer.json()
         assert (answer.status_code, job["ended"], job["wait"], job["state"]) == (200, True, 60, "settled")
         assert job["job"]["status"] == "completed"
@@ -55,13 +56,15 @@ async def test_time_over_is_an_answer_too(store_url: str) -> None:
     async with served_relay(store_url) as served:
         await served.register("j1")
 
-        async def ask(wait: int) -> None:
+        async def ask(wait: int) -> float:
             began = time.monotonic()
             answer = await served.wait(wait=wait)
-            assert wait - 2 < time.monotonic() - began <= wait
             assert (answer.status_code, answer.json()["ended"]) == (200, False)
+            return time.monotonic() - began
 
-        await asyncio.gather(ask(1), ask(2))
+        short, long = await asyncio.gather(*(soonest(partial(ask, wait), wait) for wait in (1, 2)))
+        assert short <= 1
+        assert 0.2 < long <= 2
 
 
 @given(st.integers(1, MAX_WAIT))
@@ -157,7 +160,7 @@ async def test_an_end_around_the_arrival_is_never_missed(store_url: str, number:
             await end(served.relay, job_id)
             began = time.monotonic()
             assert (await waiting).json()["ended"] is True
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 30, "it waited for its time to be over"
 
         for batch in range(0, len(jobs), 20):
             await asyncio.gather(*map(one, jobs[batch : batch + 20]))
@@ -169,6 +172,16 @@ async def test_an_end_around_the_deadline_is_never_denied(sqlite_url: str, numbe
     async with served_relay(sqlite_url) as served:
         rng, jobs = random.Random(3), [f"j{one}" for one in range(number)]
         await served.register(*jobs)
+        slowest, denied_after = 0.0, list[float]()
+
+        async def measure() -> None:
+            """How busy the machine is: an answer may be so long on its way."""
+            nonlocal slowest
+            while True:
+                began = time.monotonic()
+                await served.relay.store.read(lambda _: None)
+                slowest = max(slowest, time.monotonic() - began)
+                await asyncio.sleep(0.02)
 
         async def answer(job_id: str) -> tuple[bool, float]:
             ended = (await served.wait(job_id, wait=1)).json()["ended"]
@@ -182,11 +195,14 @@ async def test_an_end_around_the_deadline_is_never_denied(sqlite_url: str, numbe
             await end(served.relay, job_id)
             committed = time.monotonic()
             ended, answered = await waiting
-            if answered > committed + 0.2:
-                assert ended is True
+            if not ended:
+                denied_after.append(answered - committed)
 
+        measuring = asyncio.create_task(measure())
         for batch in range(0, len(jobs), 100):
             await asyncio.gather(*map(one, jobs[batch : batch + 100]))
+        measuring.cancel()
+        assert max(denied_after, default=0) <= 0.2 + 3 * slowest
 
 
 async def test_many_that_wait_for_one_job_cost_one_read(store_url: str) -> None:
@@ -325,7 +341,7 @@ async def test_another_relay_wakes_them(postgres_url: str) -> None:
             began = time.monotonic()
             await end(other, job_id)
             assert (await asyncio.wait_for(waiting, 20)).json()["ended"] is True
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
