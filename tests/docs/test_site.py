@@ -18,7 +18,6 @@ from relay.model import EventType, OperatorEventType
 from relay.web.app import OPERATIONS
 from tests.docs.pages import DOCS, ROOT, all_pages, blocks, sections
 
-
 _BUILDS_WITHIN = 280.0
 
 
