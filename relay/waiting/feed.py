@@ -96,7 +96,7 @@ class EventFeed:
         async with self._advancing:
             all_numbered = True
             # A database with one writer numbers an event when it is inserted, so none is left there.
-            oldest = await self._store.read(event_feed.oldest_unnumbered)
+            oldest = None if self._store.has_one_writer else await self._store.read(event_feed.oldest_unnumbered)
             self._report_lag(oldest)
             if oldest is not None:
                 all_numbered = await self._store.write(event_feed.number)

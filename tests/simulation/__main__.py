@@ -66,27 +66,53 @@ def _one(plan: Plan, shop: Workshop) -> int:
 
 
 def _many(seeds: range, shop: Workshop, given: argparse.Namespace) -> bool:
-    began, failed = time.monotonic(), False
-    acts: Counter[str] = Counter()
-    virtual = receipts = done = 0.0
+    totals, failed = Totals(), False
     for seed in seeds:
-        plan = draw(seed)
-        outcome = simulate(plan, shop)
-        acts.update(act.kind for act in plan.acts)
-        virtual, receipts, done = virtual + outcome.seconds, receipts + outcome.receipts, done + 1
+        outcome = simulate(draw(seed), shop)
+        totals.add(outcome)
         if outcome.wrong:
             failed = True
             _report(outcome, shop, given.ablation)
             if not given.keep_going:
                 break
-        if int(done) % 500 == 0:
-            _say(f"{int(done):,} seeds in {time.monotonic() - began:.0f} s")
-    took = time.monotonic() - began
-    _say(
-        f"{int(done):,} seeds with {acts.total():,} acts and faults in {took:.0f} s: {virtual / 3_600:,.0f} hours of "
-        f"relays, {int(receipts):,} requests to receivers; {'FAILED' if failed else 'all rules hold'}"
-    )
+        if totals.seeds % 500 == 0:
+            _say(f"{totals.seeds:,} seeds in {totals.took():.0f} s, the last one {seed}")
+    _say(f"{totals.text()}; {'FAILED' if failed else 'all rules hold'}")
     return failed
+
+
+class Totals:
+    """What all seeds of a run came to."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.seeds = self._receipts = 0
+        self._virtual = 0.0
+        self._acts, self._faults = Counter[str](), Counter[str]()
+
+    def add(self, outcome: Outcome) -> None:
+        """One more seed."""
+        self.seeds, self._receipts = self.seeds + 1, self._receipts + outcome.receipts
+        self._virtual += outcome.seconds
+        self._acts.update(act.kind for act in outcome.plan.acts)
+        self._faults.update(outcome.faults)
+
+    def took(self) -> float:
+        """Seconds since the first one began."""
+        return time.monotonic() - self._began
+
+    def text(self) -> str:
+        """The counts, faults and acts by kind."""
+        faults, acts = (
+            ", ".join(f"{number:,} {kind}" for kind, number in sorted(counted.items()))
+            for counted in (self._faults, self._acts)
+        )
+        return (
+            f"faults: {faults}\nacts: {acts}\n"
+            f"{self.seeds:,} seeds with {self._faults.total():,} faults and {self._acts.total():,} acts in "
+            f"{self.took():.0f} s: {self._virtual / 3_600:,.0f} hours of relays, {self._receipts:,} requests to "
+            "receivers"
+        )
 
 
 def _report(outcome: Outcome, shop: Workshop, ablations: list[str]) -> None:

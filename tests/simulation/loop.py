@@ -84,6 +84,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
         self._number = 0
         self._pending: dict[asyncio.Task[Any], Any] = {}
+        self._stopping = False
         self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda _loop, _context: None)
 
@@ -170,17 +171,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self.runnable.add(process)
 
     def _run_once(self) -> None:
-        timers = self._timers
-        while timers and (timers[0][0] <= self._now or timers[0][2].cancelled()):
-            _, _, due, owner = heapq.heappop(timers)
-            if not due.cancelled():
-                self._enqueue(due, owner)
-        if not self.runnable:
-            if not timers:
+        """Runs one callback after the other, until the loop is to stop."""
+        timers, runnable = self._timers, self.runnable
+        while not self._stopping:
+            while timers and (timers[0][0] <= self._now or timers[0][2].cancelled()):
+                _, _, due, owner = heapq.heappop(timers)
+                if not due.cancelled():
+                    self._enqueue(due, owner)
+            if runnable:
+                self._step(self._choose())
+            elif timers:
+                self._now = timers[0][0]
+            else:
                 raise Stuck("nothing is ready and nothing is due")
-            self._now = timers[0][0]
-            return
-        process = self._choose()
+
+    def _step(self, process: Process) -> None:
         handle = process.ready.popleft()
         if not process.ready:
             self.runnable.discard(process)
@@ -198,7 +203,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _choose(self) -> Process:
         if len(self.runnable) == 1:
-            return next(iter(self.runnable))
+            (process,) = self.runnable
+            return process
         return self.rng.choice(sorted(self.runnable, key=self._order.__getitem__))
 
     def _process_events(self, _events: Any) -> None:

@@ -7,18 +7,18 @@ import asyncio
 import random
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Connection, Engine, event, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, event, select
 from starlette.applications import Starlette
 
 from relay.config import Config
-from relay.model import Instant
+from relay.model import MINUTE, Instant
 from relay.security.encryption import FieldCipher
 from relay.service import Relay, Surroundings
 from relay.store.engine import dialect
@@ -36,12 +36,13 @@ class Slot:
     def __init__(self, path: Path) -> None:
         self.random_bytes: Callable[[int], bytes] = random.Random(0).randbytes
         self.now: Callable[[], Instant] = int
-        self.before_commit: Callable[[Connection], None] = lambda _: None
+        self.before_commit: Callable[[Any], None] = lambda _: None
         options = engine_options(FieldCipher(), lambda number: self.random_bytes(number))
         url = dialect.parse(f"sqlite:///{path}")
         self.writer = dialect.engine(url, writer=True, connections=1, **options)
         self.reader = dialect.engine(url, writer=False, connections=4, **options)
-        event.listen(self.writer, "commit", lambda connection: self.before_commit(connection))
+        _use_calls_for_events(self.writer, "BEGIN IMMEDIATE", lambda driver: self.before_commit(driver))
+        _use_calls_for_events(self.reader, "BEGIN", lambda _: None)
         for engine in (self.writer, self.reader):
             event.listen(engine, "connect", lambda c, r: self._connected(c, r))
 
@@ -55,12 +56,27 @@ class Slot:
         self.reader.dispose()
 
 
+def _use_calls_for_events(engine: Any, begin: str, before_commit: Callable[[Any], None]) -> None:
+    """Begins and commits by calls of the dialect: an engine that has events looks for them at every statement, which is
+    a tenth of a seed."""
+    commit = engine.dialect.do_commit
+
+    def do_commit(connection: Any) -> None:
+        before_commit(connection)
+        commit(connection)
+
+    engine._has_events = False
+    engine.dialect.do_begin = lambda connection: connection.cursor().execute(begin)
+    engine.dialect.do_commit = do_commit
+
+
 class Workshop:
     """What all seeds of one run share: a folder, a template of the store, and the slots."""
 
     def __init__(self, folder: Path, slots: int = 3) -> None:
         self.path, self._template = folder / "relay.db", folder / "template.db"
         self.folder = folder
+        self._onlooker: sqlite3.Connection | None = None
         self.slots = [Slot(self.path) for _ in range(slots)]
 
     async def prepare(self) -> None:
@@ -71,8 +87,22 @@ class Workshop:
                 connection.execute(statement)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def any_row(self, *queries: str, at: Instant = 0) -> bool:
+        """Whether one of the queries finds a row in the store; `at` is their parameter `:at`. Costs a hundredth of a
+        call of the API."""
+        if self._onlooker is None:
+            self._onlooker = sqlite3.connect(self.path)
+        return any(self._onlooker.execute(query, {"at": at}).fetchone() is not None for query in queries)
+
+    def look_away(self) -> None:
+        """Closes the connection of `any_row`."""
+        if self._onlooker is not None:
+            self._onlooker.close()
+            self._onlooker = None
+
     def clean(self) -> None:
         """An empty store in the place of what the last seed left."""
+        self.look_away()
         for slot in self.slots:
             slot.close()
         for suffix in ("", "-wal", "-shm"):
@@ -80,11 +110,16 @@ class Workshop:
         shutil.copy(self._template, self.path)
 
 
-class Metronome:
-    """Calls the ticks of a relay in virtual time."""
+_IDLE_BEATS = 0.25
+"""The share of the ticks with nothing due that are made: they read and do nothing, and were a third of a seed."""
 
-    def __init__(self, process: Process, loop: SimulatedLoop) -> None:
-        self._process, self._loop = process, loop
+
+class Metronome:
+    """Calls the ticks of a relay in virtual time, but few of those that find nothing due."""
+
+    def __init__(self, process: Process, is_due: Callable[[], bool], rng: random.Random) -> None:
+        """`is_due` says whether any poll or delivery is due."""
+        self._process, self._is_due, self._rng = process, is_due, rng
         self._work: list[tuple[int, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[Any] = []
 
@@ -104,14 +139,15 @@ class Metronome:
     async def _beat(self, ms: int, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(ms / 1_000)
-            await work()
+            if ms >= MINUTE or self._rng.random() < _IDLE_BEATS or self._is_due():
+                await work()
 
 
 class StoreTrouble:
     """What is wrong with the store of one machine now."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    def __init__(self, rng: random.Random, faults: Counter[str]) -> None:
+        self._rng, self._faults = rng, faults
         self.slow = self.failing = self.unknown = 0.0
         self.kill: str | None = None
         """`before commit` or `after commit`: when the process is to be killed."""
@@ -119,21 +155,23 @@ class StoreTrouble:
     def delay(self) -> float:
         """Seconds that a transaction waits for its turn."""
         if self._rng.random() < self.slow:
+            self._faults["slow transaction"] += 1
             return self._rng.uniform(0.6, 3)
         return self._rng.choice((0.0002, 0.001, 0.004))
 
-    def at_commit(self, connection: Connection, process: Process) -> None:
+    def at_commit(self, driver: Any, process: Process) -> None:
         """Raises what befalls this commit."""
         fails, unknown = self._rng.random() < self.failing, self._rng.random() < self.unknown
-        driver: Any = connection.connection
         if self.kill is not None:
+            self._faults[f"kill {self.kill}"] += 1
             driver.cursor().execute("COMMIT" if self.kill == "after commit" else "ROLLBACK")
             process.kill()
             raise Killed
         if unknown and not fails:
             driver.cursor().execute("COMMIT")
         if fails or unknown:
-            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+            self._faults["commit failed" if fails else "commit unknown"] += 1
+            raise sqlite3.OperationalError("disk I/O error")
 
 
 class SimulatedStore(Store):
@@ -157,15 +195,17 @@ class SimulatedStore(Store):
 class Bell:
     """What carries the wake-ups of all relays on a store."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, faults: Counter[str]) -> None:
         self.listeners: list[asyncio.Queue[str]] = []
-        self._rng = rng
+        self._rng, self._faults = rng, faults
 
     def ring(self, sender: str) -> None:
         """Is heard by every listener, or now and then by none."""
         if self._rng.random() < 0.8:
             for listener in self.listeners:
                 listener.put_nowait(sender)
+        elif len(self.listeners) > 1:
+            self._faults["wake-up lost"] += 1
 
 
 class Machine:
@@ -180,11 +220,12 @@ class Machine:
         rng: random.Random,
         is_alone: bool,
         bell: Bell,
+        faults: Counter[str],
     ) -> None:
         self._bell = bell
         self.number, self.name, self._loop, self._workshop = number, f"relay {number}", loop, workshop
         self._slot, self._wall, self._rng, self._is_alone = workshop.slots[number], wall, rng, is_alone
-        self.trouble = StoreTrouble(rng)
+        self.trouble = StoreTrouble(rng, faults)
         self.wrong = 0
         """Milliseconds by which the clock of this machine is wrong."""
         self._lives = 0
@@ -205,7 +246,7 @@ class Machine:
         self.process = process = self._loop.process(f"{self.name}.{self._lives}")
         self.trouble.kill = None
         self._slot.random_bytes, self._slot.now = self._rng.randbytes, self._wall
-        self._slot.before_commit = lambda connection: self.trouble.at_commit(connection, process)
+        self._slot.before_commit = lambda driver: self.trouble.at_commit(driver, process)
         process.spawn(self._run(config, surroundings(process), process))
 
     async def _run(self, config: Config, surroundings: Surroundings, process: Process) -> None:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ _MOST_STEPS = 400_000
 """Callbacks that a seed may take: many times what any seed takes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of a seed."""
 
@@ -36,6 +37,8 @@ class Outcome:
     """Virtual seconds."""
     receipts: int
     steps: int
+    faults: Counter[str]
+    """What befell the relays and their requests, by kind."""
 
     @property
     def names(self) -> set[str]:
@@ -85,15 +88,20 @@ def simulate(plan: Plan, shop: Workshop, verbose: bool = False) -> Outcome:
             log.setLevel(logging.DEBUG)
             log.addHandler(handler)
         task = loop.world.spawn(world.run())
-        stuck: list[str] = []
         try:
             loop.run_until_complete(task)
             wrong = oracle.findings(world)
         except Stuck as error:
             wrong = [f"stuck: {error}"]
-        wrong += stuck
         return Outcome(
-            plan, wrong, _digest(world), world.history, loop.time(), len(world.receivers.receipts), loop.steps
+            plan=plan,
+            wrong=wrong,
+            digest=_digest(world),
+            history=world.history,
+            seconds=loop.time(),
+            receipts=len(world.receivers.receipts),
+            steps=loop.steps,
+            faults=world.faults,
         )
     finally:
         if verbose:

@@ -5,6 +5,7 @@ Whatever has left a relay arrives, even if the relay is killed or stopped meanwh
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -33,13 +34,18 @@ class Network:
 
     loop: SimulatedLoop
     rng: random.Random
+    faults: Counter[str]
+    """How often each kind of fault befell something."""
     requests_lost: float = 0.0
     answers_lost: float = 0.0
     exec_answers_lost: float = 0.0
     slow: float = 0.0
 
     def travels(self) -> float:
-        return self.rng.choice(_SLOW if self.rng.random() < self.slow else _QUICK)
+        if self.rng.random() < self.slow:
+            self.faults["slow way"] += 1
+            return self.rng.choice(_SLOW)
+        return self.rng.choice(_QUICK)
 
     async def exchange(self, serve: Callable[[], Awaitable[T]], is_exec: bool = False) -> T:
         """What `serve`, which runs outside the calling process, answers. Raises Lost, or never returns."""
@@ -47,6 +53,8 @@ class Network:
         share = max(self.answers_lost, self.exec_answers_lost if is_exec else 0.0)
         request_lost, answer_lost = self.rng.random() < self.requests_lost, self.rng.random() < share
         is_silent = self.rng.random() < 0.5
+        if request_lost or answer_lost:
+            self.faults["request lost" if request_lost else "answer lost"] += 1
         there, back = self.travels(), self.travels()
 
         async def arrive() -> None:
@@ -98,6 +106,7 @@ class Receivers:
 
     clock: Callable[[], Instant]
     rng: random.Random
+    faults: Counter[str]
     receipts: list[Receipt] = field(default_factory=list)
     trouble: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By path: the status that it answers (0: nothing), and the seconds of its Retry-After."""
@@ -107,6 +116,8 @@ class Receivers:
         self.receipts.append(receipt)
         await asyncio.sleep(self.rng.choice((0.0, 0.0, 0.02, 0.25)))
         status, wait = self.trouble.get(receipt.path, (204, 0))
+        if receipt.path in self.trouble:
+            self.faults["receiver trouble"] += 1
         if status == 0:
             await asyncio.sleep(60)
         return status, {"retry-after": str(wait)} if wait else {}

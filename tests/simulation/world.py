@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,8 +40,19 @@ RECEIVERS = "http://receivers.test"
 _PATHS = (*STANDING, "/shared/0", ROTATING)
 
 _ANSWERS_WITHIN = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
+"""Seconds that a client waits before it asks again: longer each time."""
 _CALM_WITHIN = 40 * 60.0
 """Seconds that all work may take once nothing goes wrong any more: pauses last minutes, leases seconds."""
+_CALM_ROUND, _CALM_LOOK = 40.0, 2.0
+_DUE = (
+    "SELECT 1 FROM watches WHERE next_poll_at <= :at LIMIT 1",
+    "SELECT 1 FROM deliveries WHERE next_attempt_at <= :at LIMIT 1",
+)
+_UNFINISHED = (
+    "SELECT 1 FROM watches WHERE state = 'active' LIMIT 1",
+    "SELECT 1 FROM deliveries WHERE status = 'pending' LIMIT 1",
+)
 
 
 @dataclass(slots=True)
@@ -69,6 +81,30 @@ class Found:
     clock_set: bool = False
 
 
+class Permit:
+    """Whether a relay may run: only if no act keeps it away."""
+
+    def __init__(self) -> None:
+        self._keeping_away = 0
+        self._is_given = asyncio.Event()
+        self._is_given.set()
+
+    def take(self) -> None:
+        """One more act keeps the relay away."""
+        self._keeping_away += 1
+        self._is_given.clear()
+
+    def give_back(self) -> None:
+        """The act is over."""
+        self._keeping_away -= 1
+        if not self._keeping_away:
+            self._is_given.set()
+
+    async def wait(self) -> None:
+        """Returns when the relay may run."""
+        await self._is_given.wait()
+
+
 class World:
     """One simulation."""
 
@@ -76,15 +112,16 @@ class World:
         self.plan, self.loop, self.workshop = plan, loop, workshop
         self.found = Found()
         self.history: list[str] = []
-        self._jobs_rng, self._chance, self._network_rng = (
-            random.Random(f"{name} {plan.seed}") for name in ("jobs", "chance", "network")
+        self._jobs_rng, self._chance, self._network_rng, self._beats_rng = (
+            random.Random(f"{name} {plan.seed}") for name in ("jobs", "chance", "network", "beats")
         )
-        self.network = Network(loop, self._network_rng)
-        self.receivers = Receivers(self.wall, random.Random(f"receivers {plan.seed}"))
+        self._faults = Counter[str]()
+        self.network = Network(loop, self._network_rng, self._faults)
+        self.receivers = Receivers(self.wall, random.Random(f"receivers {plan.seed}"), self._faults)
         limits = Limits(per_minute=plan.per_minute, per_day=None, creates_per_minute=None)
         self.exec = FakeExec(ExecSettings(keys=EXEC_KEYS[:1], limits=limits, seed=plan.seed, keep=100_000), self.wall)
         self._exec_key = self._valid_key = EXEC_KEYS[0]
-        bell = Bell(random.Random(f"bell {plan.seed}"))
+        bell = Bell(random.Random(f"bell {plan.seed}"), self._faults)
         self.machines = [
             Machine(
                 number,
@@ -94,21 +131,26 @@ class World:
                 random.Random(f"machine {number} {plan.seed}"),
                 plan.relays == 1,
                 bell,
+                self._faults,
             )
             for number in range(plan.relays)
         ]
         self._stopped: set[int] = set()
         """Relays that have stopped as asked: they repeat nothing."""
-        self._allowed = [asyncio.Event() for _ in self.machines]
+        self._allowed = [Permit() for _ in self.machines]
         """Whether each relay may run."""
-        for allowed in self._allowed:
-            allowed.set()
         self._token: str | None = None
         self._rotating: str | None = None
 
     def wall(self) -> Instant:
         """The true time."""
         return START + round(self.loop.time() * 1_000)
+
+    @property
+    def faults(self) -> Counter[str]:
+        """The faults that befell something, by kind: one that an act orders and nothing meets does not count."""
+        ordered = sum(asked.fault is not None for asked in self.exec.records.requests)
+        return self._faults + Counter({"Exec trouble": ordered})
 
     def note(self, text: str) -> None:
         """One line of the history."""
@@ -152,9 +194,13 @@ class World:
                 trust_env=False,
                 follow_redirects=False,
             ),
-            metronome=Metronome(process, self.loop),
+            metronome=Metronome(process, self._is_due, self._beats_rng),
             monotonic=self.loop.time,
         )
+
+    def _is_due(self) -> bool:
+        """Whether anything is due; always yes once a clock was set, because relays may have another now."""
+        return self.found.clock_set or self.workshop.any_row(*_DUE, at=self.wall())
 
     def _key_at_exec(self, authorization: str) -> str:
         valid = authorization == f"Bearer {self._valid_key}"
@@ -205,12 +251,14 @@ class World:
 
     async def insist(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """As `call`, again and again until there is an answer that is no 5xx."""
+        pause = _FIRST_PAUSE
         while True:
             status, answer = await self.call(method, path, body, None, **headers)
             if status and status < 500 and status not in (409, 429):
                 return status, answer
             await self._allowed[0].wait()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _client(self) -> None:
         """Registers jobs, each at some moment."""
@@ -290,29 +338,36 @@ class World:
         status, answer = await self.insist("GET", "/v1/workspaces/default/callback")
         self._token = answer["path"]
 
-    async def _until(self, is_so: Callable[[], bool], within: float) -> bool:
+    async def _until(self, is_so: Callable[[], bool], within: float, every: float = 0.25) -> bool:
         until = self.loop.time() + within
         while not is_so():
             if self.loop.time() > until:
                 return False
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(every)
         return True
 
     async def _calm(self) -> None:
         """Enables what is disabled, and waits until nothing is watched or pending."""
         until = self.loop.time() + _CALM_WITHIN
         while self.loop.time() < until:
-            _, listed = await self.insist("GET", "/v1/endpoints?limit=200")
-            for endpoint in listed["data"]:
-                if not endpoint["enabled"]:
-                    await self.insist("POST", f"/v1/endpoints/{endpoint['id']}/enable")
+            await self._enable_all()
+            # The file says it at a hundredth of what two calls of the API cost.
+            await self._until(lambda: not self._is_unfinished(), _CALM_ROUND, every=_CALM_LOOK)
             _, jobs = await self.insist("GET", "/v1/jobs?state=active&limit=50")
             _, pending = await self.insist("GET", "/v1/deliveries?status=pending&limit=50")
             if not jobs["data"] and not pending["data"]:
                 return
-            await asyncio.sleep(4)
         self.found.stuck = [f"job {job['job_id']}" for job in jobs["data"]]
         self.found.stuck += [f"delivery {one['id']}" for one in pending["data"]]
+
+    async def _enable_all(self) -> None:
+        _, listed = await self.insist("GET", "/v1/endpoints?limit=200")
+        for endpoint in listed["data"]:
+            if not endpoint["enabled"]:
+                await self.insist("POST", f"/v1/endpoints/{endpoint['id']}/enable")
+
+    def _is_unfinished(self) -> bool:
+        return self.workshop.any_row(*_UNFINISHED)
 
     async def _listed(self) -> set[str]:
         shown, cursor = set[str](), ""
@@ -339,29 +394,32 @@ class World:
             process.steps_left = act.values["after"] + 1
         else:
             machine.trouble.kill = act.values["where"]
-        await self._until(lambda: not process.is_alive, 30)
+        await asyncio.wait([process.ended], timeout=30)
         if process.is_alive:
             machine.kill()
+        if act.values["where"] == "step":
+            self._faults["kill at a step"] += 1
         self.disturbed(0)
 
     async def _restart(self, act: Act, machine: Machine) -> None:
         relay, process = machine.relay, machine.process
         if relay is None or process is None or not process.is_alive:
             return
-        self._allowed[machine.number].clear()
+        self._allowed[machine.number].take()
         machine.app = None
         stopping = process.spawn(relay.stop())
         if await self._until(stopping.done, 10) and stopping.exception() is None and process.is_alive:
             self._stopped.add(machine.number)
         machine.kill()
         await asyncio.sleep(act.lasts)
-        self._allowed[machine.number].set()
+        self._allowed[machine.number].give_back()
 
     async def _stall(self, act: Act, machine: Machine) -> None:
         process = machine.process
         if process is None:
             return
         self.disturbed(act.lasts)
+        self._faults["stall"] += 1
         process.stop()
         await asyncio.sleep(act.lasts)
         process.resume()
@@ -396,6 +454,7 @@ class World:
     async def _clock_set(self, act: Act, machine: Machine) -> None:
         self.found.clock_set = True
         self.disturbed(60, before=60)
+        self._faults["clock set"] += 1
         machine.wrong += act.values["by"]
         await asyncio.sleep(self._chance.choice((3, 30)))
         machine.wrong = 0
@@ -427,6 +486,7 @@ class World:
     async def _change_key(self, act: Act, _: Machine) -> None:
         """The workspace's key is replaced at Exec; the operator tells the relays a little later."""
         self._valid_key = EXEC_KEYS[1]
+        self._faults["key of Exec refused"] += 1
         await asyncio.sleep(act.lasts)
         self._exec_key = EXEC_KEYS[1]
         for machine in self.machines:
@@ -446,13 +506,14 @@ class World:
 
     async def _outage(self, act: Act, _: Machine) -> None:
         """All relays are away for more than a day."""
+        self._faults["outage"] += 1
         for machine, allowed in zip(self.machines, self._allowed, strict=True):
-            allowed.clear()
+            allowed.take()
             machine.kill()
         self.disturbed(0)
         await asyncio.sleep(DAY / 1_000 + 3_600)
         for allowed in self._allowed:
-            allowed.set()
+            allowed.give_back()
 
     async def _restore(self, act: Act, machine: Machine) -> None:
         """A backup is put in the place of the store some time later."""
@@ -463,9 +524,11 @@ class World:
         backup.back_up(f"sqlite:///{self.workshop.path}", copy_of)
         known = {one.id for one in self.found.accepted}
         await asyncio.sleep(act.lasts)
-        self._allowed[machine.number].clear()
+        self._allowed[machine.number].take()
         machine.kill()
+        self.workshop.look_away()
         self.found.restored = True
+        self._faults["restore"] += 1
         aside = self.workshop.folder / "aside.db"
         aside.unlink(missing_ok=True)
         limits = {"default": self.plan.per_minute}
@@ -477,7 +540,7 @@ class World:
         )
         self.found.accepted = [one for one in self.found.accepted if one.id in known]
         await asyncio.sleep(1)
-        self._allowed[machine.number].set()
+        self._allowed[machine.number].give_back()
         await self.insist("POST", "/v1/sending/resume")  # a restore suspends sending until a person decides
 
 

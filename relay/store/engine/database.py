@@ -98,6 +98,11 @@ class Store:
         return self._lock is not None
 
     @property
+    def has_one_writer(self) -> bool:
+        """Whether transactions commit one after the other, whichever relay makes them."""
+        return dialect.has_one_writer(self._engine)
+
+    @property
     def uses_database_clock(self) -> bool:
         """Whether the clock is the database's, not the machine's."""
         return isinstance(self.clock, DatabaseClock)

@@ -121,7 +121,11 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
 
     @event.listens_for(created, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+        if writer:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:  # waits for no lock, so it can't fail, and a read has few statements that cost more
+            driver: Any = connection.connection
+            driver.execute("BEGIN").close()
 
     return created
 
@@ -270,9 +274,9 @@ def raise_to(tx: Connection, table: Table, column: Column[int], row: dict[str, A
     )
 
 
-def has_one_writer(tx: Connection) -> bool:
+def has_one_writer(database: Connection | Engine) -> bool:
     """Whether transactions of the database commit one after the other, so that no other writes while this one does."""
-    return tx.dialect.name == "sqlite"
+    return database.dialect.name == "sqlite"
 
 
 def storage_identity(tx: Connection) -> str:

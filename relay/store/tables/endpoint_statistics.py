@@ -6,7 +6,7 @@ Each query reads a bounded number of rows.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Subquery, and_, exists, func, or_, select
+from sqlalchemy import BigInteger, BindParameter, Subquery, Text, and_, bindparam, exists, func, or_, select
 
 from relay.model import MINUTE, DeliveryStatus, Endpoint, EndpointKind, Instant, RegistrationStatus, WatchState
 from relay.store.engine.database import Tx
@@ -97,10 +97,7 @@ def attempt_statistics(tx: Tx, endpoint_id: str, now: Instant, spans: Sequence[i
 
 def count_attempts(tx: Tx, endpoint_id: str, since: Instant) -> tuple[int, int]:
     """How many attempts began since then, and how many of them succeeded; of the newest deliveries only."""
-    recent = _recent_deliveries(endpoint_id, COUNTED_DELIVERIES)
-    succeeded = func.count().filter(attempts.c.outcome == "delivered")
-    query = select(func.count(), succeeded).select_from(attempts).join(recent, recent.c.id == attempts.c.delivery_id)
-    row = tx.execute(query.where(attempts.c.started_at > since)).one()
+    row = tx.execute(_COUNT_ATTEMPTS, {"of": endpoint_id, "since": since}).one()
     return row[0], row[1]
 
 
@@ -133,7 +130,7 @@ def has_exec_answered(tx: Tx, workspace: str) -> bool:
     )
 
 
-def _recent_deliveries(endpoint_id: str, limit: int = MAX_DELIVERIES) -> Subquery:
+def _recent_deliveries(endpoint_id: str | BindParameter[str], limit: int = MAX_DELIVERIES) -> Subquery:
     return (
         select(deliveries.c.id, deliveries.c.job_id)
         .where(deliveries.c.endpoint_id == endpoint_id)
@@ -141,6 +138,15 @@ def _recent_deliveries(endpoint_id: str, limit: int = MAX_DELIVERIES) -> Subquer
         .limit(limit)
         .subquery()
     )
+
+
+_COUNTED = _recent_deliveries(bindparam("of", type_=Text), COUNTED_DELIVERIES)
+_COUNT_ATTEMPTS = (
+    select(func.count(), func.count().filter(attempts.c.outcome == "delivered"))
+    .select_from(attempts.join(_COUNTED, _COUNTED.c.id == attempts.c.delivery_id))
+    .where(attempts.c.started_at > bindparam("since", type_=BigInteger))
+)
+"""Built once: a page of endpoints asks for each of them, and building a statement costs more than running it."""
 
 
 def _summarize(rows: Sequence[tuple[Instant, int, bool]]) -> AttemptStatistics:

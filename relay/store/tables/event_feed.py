@@ -23,7 +23,13 @@ _HEAD, _PRUNED = "head", "pruned"
 _IDENTITY_BYTES = 8
 
 _UNNUMBERED = (events.c.position.is_(None), events.c.workspace != OPERATOR_WORKSPACE)
+_LOCK_HEAD = select(event_feed.c.position).where(event_feed.c.name == _HEAD).with_for_update(skip_locked=True)
+_OLDEST_FIRST = (events.c.created_at, events.c.id)
+_NEXT_UNNUMBERED = select(events.c.id).where(*_UNNUMBERED).order_by(*_OLDEST_FIRST).limit(BATCH)
+_OLDEST_UNNUMBERED = select(events.c.created_at).where(*_UNNUMBERED).order_by(*_OLDEST_FIRST).limit(1)
+_SET_HEAD = update(event_feed).where(event_feed.c.name == _HEAD).values(position=bindparam("position_"))
 _SET_POSITION = update(events).where(events.c.id == bindparam("of")).values(position=bindparam("number_"))
+"""Statements of every event, built once: building one costs more than running it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +88,15 @@ def number(tx: Tx) -> bool:
 
     Locks row `head`, but never waits for it: the writer commits this with other work, and would cause deadlocks.
     """
-    locked = select(event_feed.c.position).where(event_feed.c.name == _HEAD).with_for_update(skip_locked=True)
-    head = tx.execute(locked).scalar()
+    head = tx.execute(_LOCK_HEAD).scalar()
     if head is None:
         if state(tx) is None:  # to insert the row while another transaction changes it would wait for that one
             _create(tx)
         return False
-    oldest_first = select(events.c.id).where(*_UNNUMBERED).order_by(events.c.created_at, events.c.id)
-    ids = tx.execute(oldest_first.limit(BATCH)).scalars().all()
+    ids = tx.execute(_NEXT_UNNUMBERED).scalars().all()
     if ids:
         tx.execute(_SET_POSITION, [{"of": id, "number_": head + offset} for offset, id in enumerate(ids, 1)])
-        tx.execute(update(event_feed).where(event_feed.c.name == _HEAD), {"position": head + len(ids)})
+        tx.execute(_SET_HEAD, {"position_": head + len(ids)})
     return len(ids) < BATCH
 
 
@@ -105,8 +109,7 @@ def number_inserted(tx: Tx) -> None:
 
 def oldest_unnumbered(tx: Tx) -> Instant | None:
     """When the oldest event was created that has no position yet; None if all have one."""
-    query = select(events.c.created_at).where(*_UNNUMBERED).order_by(events.c.created_at, events.c.id).limit(1)
-    return tx.execute(query).scalar()
+    return tx.execute(_OLDEST_UNNUMBERED).scalar()
 
 
 def record_pruned(tx: Tx, position: int) -> None:

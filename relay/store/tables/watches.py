@@ -68,6 +68,10 @@ _IS_UNCONFIRMED = and_(
 _NEXT_DUE = select(func.min(watches.c.next_poll_at)).where(
     watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None)
 )
+_LONGEST_OVERDUE = (
+    select(watches.c.owner).where(_DUE, _IS_UNCONFIRMED).order_by(watches.c.next_poll_at).limit(_LIMIT).subquery()
+)
+_DUE_UNCONFIRMED = select(_LONGEST_OVERDUE.c.owner, func.count()).group_by(_LONGEST_OVERDUE.c.owner)
 _SAVE = update(watches).where(_BY_KEY)
 """Statements of every poll, built once: building one costs more than running it."""
 
@@ -168,11 +172,7 @@ def lock_due_hinted(tx: Tx, workspace: str, now: Instant, limit: int) -> list[Wa
 
 def due_unconfirmed(tx: Tx, workspace: str, now: Instant, limit: int) -> dict[str, int]:
     """How many unconfirmed jobs are due, by API key: of the `limit` that are the longest overdue."""
-    longest_overdue = (
-        select(watches.c.owner).where(_DUE, _IS_UNCONFIRMED).order_by(watches.c.next_poll_at).limit(_LIMIT).subquery()
-    )
-    query = select(longest_overdue.c.owner, func.count()).group_by(longest_overdue.c.owner)
-    rows = tx.execute(query, {"of": workspace, "now": now, "limit": limit})
+    rows = tx.execute(_DUE_UNCONFIRMED, {"of": workspace, "now": now, "limit": limit})
     return {str(owner): number for owner, number in rows}
 
 
