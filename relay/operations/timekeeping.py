@@ -11,7 +11,7 @@ from collections.abc import Callable
 from logging import Logger
 
 from relay.model import MINUTE, SECOND, Instant, to_rfc3339
-from relay.store import Store
+from relay.store import Store, Tx
 from relay.store.tables import clock_shift
 
 UNSURE = 10 * MINUTE
@@ -28,7 +28,8 @@ class Timekeeper:
         """`reach` is how far ahead, in milliseconds, a poll or an attempt can be planned."""
         self._store, self._clock, self._owner, self.reach, self._log = store, clock, owner, reach, log
         self._since = self._sure_from = self._written_at = clock()
-        self._unfollowed = 0
+        self._set_by = self._followed = 0
+        """By how many milliseconds the clock was set in this run, and how many of them pending times have followed."""
         self._set_back = 0
         self._counted_longer = 0
 
@@ -44,45 +45,68 @@ class Timekeeper:
         if downtime <= _RECORD_EVERY:
             downtime = 0
         await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
-        if self._store.uses_machine_clock:
-            await self._store.write(lambda tx: clock_shift.record_seen(tx, self._owner, now))
+
+        def record_start(tx: Tx) -> None:
+            clock_shift.record_seen(tx, self._owner, now)
             # If the clock is ahead, requests spent before the stop would no longer count.
-            await self._store.write(lambda tx: clock_shift.count_longer(tx, downtime, now))
+            clock_shift.count_longer(tx, downtime, now)
+
+        if self._store.uses_machine_clock:
+            await self._store.write(record_start)
             self._counted_longer = downtime
 
     async def keep(self) -> None:
         """Syncs the clock, and shifts pending times if it was set by a second or more. Raises StoreError."""
         corrected = await self._store.sync_clock()
         if abs(corrected) >= SECOND:  # less is drift, which `sync_clock` corrects
-            self._unfollowed += corrected
+            self._set_by += corrected
             self._sure_from = self._clock() + UNSURE
-        if self._unfollowed:
-            await self._follow(self._unfollowed)
+        if self._set_by != self._followed:
+            await self._follow(self._set_by - self._followed)
         now = self._clock()
         if self.is_sure():
             self._set_back = 0
             if carried_over := self._counted_longer:
+                self._counted_longer = 0  # not tried again: a commit that failed may have taken effect
                 await self._store.write(lambda tx: clock_shift.count_longer(tx, -carried_over, self._since))
-                self._counted_longer = 0
         if self._store.uses_machine_clock and now - self._written_at >= _RECORD_EVERY:
             await self._store.write(lambda tx: clock_shift.record_seen(tx, self._owner, now))
             self._written_at = now
 
     async def _follow(self, by: int) -> None:
-        now, since, plans_by = self._clock(), self._since, min(by, self._set_back)
         if self._store.uses_machine_clock:
-            await self._store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, since, now))
-            self._since, self._set_back = since + by, max(0, self._set_back - by)
-            self._written_at += by
-            self._counted_longer = max(0, self._counted_longer + min(by, 0))
+            await self._follow_machine()
         else:
+            now = self._clock()
             await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
-            self._since = now
-        self._unfollowed -= by
+            self._since, self._followed = now, self._set_by
         clock_owner = "this machine" if self._store.uses_machine_clock else "the database"
         self._log.warning(
             "the clock of %s was set by %g s; planned polls and deliveries follow it", clock_owner, by / SECOND
         )
+
+    async def _follow_machine(self) -> None:
+        """Shifts pending times by what they have not followed yet. The store says how much that is: a shift whose
+        commit failed may have taken effect, and is not made twice."""
+        followed = await self._store.read(lambda tx: clock_shift.followed(tx, self._owner))
+        self._has_followed(followed - self._followed)
+        now, since, set_by = self._clock(), self._since, self._set_by
+        by = set_by - followed
+        plans_by = min(by, self._set_back)
+
+        def follow(tx: Tx) -> None:
+            clock_shift.shift_pending_times(tx, by, plans_by, since, now)
+            clock_shift.record_followed(tx, self._owner, set_by)
+
+        if by:
+            await self._store.write(follow)
+            self._has_followed(by)
+
+    def _has_followed(self, by: int) -> None:
+        self._followed += by
+        self._since, self._set_back = self._since + by, max(0, self._set_back - by)
+        self._written_at += by
+        self._counted_longer = max(0, self._counted_longer + min(by, 0))
 
     def is_sure(self) -> bool:
         """Whether the clock has run long enough without being set, so that ages can be trusted."""

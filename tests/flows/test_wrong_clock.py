@@ -4,7 +4,7 @@ import pytest
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
 from relay.sandbox.receiver import Respond
-from tests.flows.wrong_clock import PER_DAY, YEARS, lived, machine, until_told
+from tests.flows.wrong_clock import PER_DAY, YEARS, commits_that_seem_to_fail, lived, machine, until_told
 
 
 async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ignore[no-untyped-def]
@@ -80,6 +80,19 @@ async def test_a_clock_that_is_ahead_expires_no_job(sqlite_url: str) -> None:
         await one.boot(2 * DAY)
         await one.live(8 * SECOND)
         await one.set()
+        await one.live(30 * SECOND)
+        await one.check()
+
+
+async def test_plans_follow_a_clock_once_if_the_commit_seems_to_fail(sqlite_url: str) -> None:
+    """Each tick tries again, and finds that the shift took effect: nothing is planned hours later."""
+    async with machine(sqlite_url) as one:
+        await one_waits_for_each(one, 20 * SECOND)
+        await one.set(-2 * HOUR)
+        one.wrong = 0
+        with commits_that_seem_to_fail(one.world.relay):
+            for _ in range(3):
+                await one.world.relay.tick()
         await one.live(30 * SECOND)
         await one.check()
 

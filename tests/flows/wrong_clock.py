@@ -2,10 +2,15 @@
 
 import json
 import random
+import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import OperationalError
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
 from relay.sandbox.exec_server import ExecSettings
@@ -77,6 +82,23 @@ class Machine:
         for span, most in ((MINUTE, SHARE), (DAY, PER_DAY)):
             for at in polls:
                 assert sum(at <= other < at + span for other in polls) <= most, (span, at - now)
+
+
+@contextmanager
+def commits_that_seem_to_fail(relay: Relay) -> Iterator[None]:
+    """The disk fails once a commit took effect: what became of it, the relay can't know."""
+
+    def fail(connection: Connection) -> None:
+        driver: Any = connection.connection
+        driver.cursor().execute("COMMIT")
+        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+    writer = relay.store._engine
+    event.listen(writer, "commit", fail)
+    try:
+        yield
+    finally:
+        event.remove(writer, "commit", fail)
 
 
 @asynccontextmanager

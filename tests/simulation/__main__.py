@@ -6,7 +6,9 @@ itself with a fixed PYTHONHASHSEED.
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -67,7 +69,10 @@ def _one(plan: Plan, shop: Workshop) -> int:
 
 def _many(seeds: range, shop: Workshop, given: argparse.Namespace) -> bool:
     totals, failed = Totals(), False
+    stopped = _stopped()
     for seed in seeds:
+        if stopped.is_set():
+            break
         outcome = simulate(draw(seed), shop)
         totals.add(outcome)
         if outcome.wrong:
@@ -76,9 +81,17 @@ def _many(seeds: range, shop: Workshop, given: argparse.Namespace) -> bool:
             if not given.keep_going:
                 break
         if totals.seeds % 500 == 0:
-            _say(f"{totals.seeds:,} seeds in {totals.took():.0f} s, the last one {seed}")
+            _say(f"{totals.counts()}, the last one {seed}")
     _say(f"{totals.text()}; {'FAILED' if failed else 'all rules hold'}")
     return failed
+
+
+def _stopped() -> threading.Event:
+    """Set by SIGTERM or Ctrl+C: the run ends after the seed at hand, and says what it came to."""
+    event = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: event.set())
+    return event
 
 
 class Totals:
@@ -101,17 +114,22 @@ class Totals:
         """Seconds since the first one began."""
         return time.monotonic() - self._began
 
+    def counts(self) -> str:
+        """Seeds, faults and acts."""
+        return (
+            f"{self.seeds:,} seeds with {self._faults.total():,} faults and {self._acts.total():,} acts in "
+            f"{self.took():.0f} s"
+        )
+
     def text(self) -> str:
-        """The counts, faults and acts by kind."""
+        """The counts, faults and acts by kind too."""
         faults, acts = (
             ", ".join(f"{number:,} {kind}" for kind, number in sorted(counted.items()))
             for counted in (self._faults, self._acts)
         )
         return (
             f"faults: {faults}\nacts: {acts}\n"
-            f"{self.seeds:,} seeds with {self._faults.total():,} faults and {self._acts.total():,} acts in "
-            f"{self.took():.0f} s: {self._virtual / 3_600:,.0f} hours of relays, {self._receipts:,} requests to "
-            "receivers"
+            f"{self.counts()}: {self._virtual / 3_600:,.0f} hours of relays, {self._receipts:,} requests to receivers"
         )
 
 

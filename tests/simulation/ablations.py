@@ -311,7 +311,7 @@ def _old_secret_signs_alone(patch: Patch) -> None:
 
 def _clock_is_not_followed(patch: Patch) -> None:
     async def follow(self: Timekeeper, by: int) -> None:
-        self._unfollowed -= by
+        self._followed += by
 
     patch.setattr(Timekeeper, "_follow", follow)
 

@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 
 class Stuck(Exception):
-    """Nothing is ready and nothing is due: the simulation can't go on."""
+    """The simulation can't go on: nothing is ready and nothing is due, or there is no end of it."""
 
 
 class Process:
@@ -73,8 +73,10 @@ class Process:
 class SimulatedLoop(asyncio.BaseEventLoop):
     """The loop. `time` is virtual seconds since its start."""
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, most_steps: int | None = None) -> None:
+        """It raises Stuck after so many callbacks."""
         super().__init__()
+        self._most_steps = most_steps
         self.rng = random.Random(seed)
         self.world = Process(self, "world")
         self.runnable: set[Process] = set()
@@ -192,6 +194,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if handle.cancelled():
             return
         self.steps += 1
+        if self.steps == self._most_steps:
+            raise Stuck(f"no end after {self.steps:,} steps")
         try:
             handle._run()
         except Killed:

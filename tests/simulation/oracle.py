@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -54,8 +55,16 @@ def _verdict(world: World) -> Verdict:
             asked=world.exec.records.requests,
             shown=found.shown,
             disturbances=found.disturbances,
+            lasting=_without_registration if found.restored else bytes,
         )
     )
+
+
+def _without_registration(body: bytes) -> str:
+    """A body without the id of its registration: one that the backup did not know was made again, with another."""
+    said = json.loads(body)
+    said["data"].pop("registration")
+    return json.dumps(said)
 
 
 def _changes(world: World) -> list[Change]:

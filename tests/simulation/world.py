@@ -40,6 +40,7 @@ RECEIVERS = "http://receivers.test"
 _PATHS = (*STANDING, "/shared/0", ROTATING)
 
 _ANSWERS_WITHIN = 5.0
+_BOOTS_WITHIN = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
 """Seconds that a client waits before it asks again: longer each time."""
 _CALM_WITHIN = 40 * 60.0
@@ -141,6 +142,7 @@ class World:
         """Whether each relay may run."""
         self._token: str | None = None
         self._rotating: str | None = None
+        self._rotation = asyncio.Lock()
 
     def wall(self) -> Instant:
         """The true time."""
@@ -314,7 +316,7 @@ class World:
         """Lives through the plan, then lets everything calm down."""
         for machine in self.machines:
             self.boot(machine)
-        await self._until(lambda: all(machine.serves for machine in self.machines), 60)
+        await self._until(lambda: all(machine.serves for machine in self.machines), _BOOTS_WITHIN)
         self.loop.world.spawn(self._set_up())
         keepers = [self.loop.world.spawn(self._keep_running(machine)) for machine in self.machines]
         client = self.loop.world.spawn(self._client())
@@ -463,14 +465,15 @@ class World:
     async def _rotate(self, act: Act, _: Machine) -> None:
         if self._rotating is None:
             return
-        number = len(self.found.rotations)
-        rotation = Rotation("whsec_" + f"{number:04d}" * 8)
-        self.found.rotations.append(rotation)
-        status, _answer = await self.insist(
-            "POST", f"/v1/endpoints/{self._rotating}/rotate-secret", {"secret": rotation.secret}
-        )
-        if status == 200:
-            rotation.answered_at = self.wall()
+        async with self._rotation:  # which of two that are under way comes last, nobody knows
+            number = len(self.found.rotations)
+            rotation = Rotation("whsec_" + f"{number:04d}" * 8)
+            self.found.rotations.append(rotation)
+            status, _answer = await self.insist(
+                "POST", f"/v1/endpoints/{self._rotating}/rotate-secret", {"secret": rotation.secret}
+            )
+            if status == 200:
+                rotation.answered_at = self.wall()
 
     async def _disable(self, act: Act, _: Machine) -> None:
         if self._rotating is None:
@@ -490,6 +493,8 @@ class World:
         await asyncio.sleep(act.lasts)
         self._exec_key = EXEC_KEYS[1]
         for machine in self.machines:
+            # One that starts now has read the old key, and heeds the signal once it has started.
+            await self._until(lambda of=machine: of.serves, _BOOTS_WITHIN)  # type: ignore[misc]
             await self._reload(act, machine)
 
     async def _withdraw(self, act: Act, _: Machine) -> None:

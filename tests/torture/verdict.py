@@ -5,7 +5,7 @@ The relay is asked one thing only: which of the registrations that it answered 2
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -58,6 +58,8 @@ class Evidence:
     disturbances: Sequence[Disturbance] = ()
     in_vain: Mapping[str, int] = field(default_factory=dict)
     """Requests to register that had to be made again, by the status that they were answered."""
+    lasting: Callable[[bytes], object] = bytes
+    """What of a body has to be the same whenever it is sent; all of it if left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,7 @@ def judge(evidence: Evidence) -> Verdict:
         expected=len(due),
         receipts=len(evidence.received),
         lost=[f"{path}: {job_id}" for job_id, path in sorted(due - taken)],
-        changed=changed + _changed(told),
+        changed=changed + _changed(told, evidence.lasting),
         untrue=untrue,
         repeats=len(repeated),
         oldest_repeat=max(repeated, default=0),
@@ -189,7 +191,9 @@ def _unsigned(one: Received, secret: str) -> str:
     return "" if right in signatures.split(" ") else "no signature matches"
 
 
-def _changed(told: Mapping[tuple[str, str], Sequence[tuple[Received, str]]]) -> list[str]:
+def _changed(
+    told: Mapping[tuple[str, str], Sequence[tuple[Received, str]]], lasting: Callable[[bytes], object]
+) -> list[str]:
     """Events with two ids or bodies: an event has one id everywhere, one body at each receiver, and no id belongs to
     two events."""
     ids: dict[tuple[str, str], set[str | None]] = defaultdict(set)
@@ -197,10 +201,10 @@ def _changed(told: Mapping[tuple[str, str], Sequence[tuple[Received, str]]]) -> 
     found = []
     for (job_id, path), came in told.items():
         for type in {type for _, type in came}:
-            versions = {(one.webhook_id, one.body) for one, of in came if of == type}
-            ids[job_id, type] |= {id for id, _ in versions}
-            if len({body for _, body in versions}) > 1:
-                found.append(f"{path}: {len(versions)} bodies of {type} of {job_id}")
+            of_type = [one for one, of in came if of == type]
+            ids[job_id, type] |= {one.webhook_id for one in of_type}
+            if (bodies := len({lasting(body) for body in {one.body for one in of_type}})) > 1:
+                found.append(f"{path}: {bodies} bodies of {type} of {job_id}")
         if len({type for _, type in came}) > 1:
             found.append(f"{path}: two endings of {job_id}")
     for event, of in ids.items():

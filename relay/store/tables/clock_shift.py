@@ -57,6 +57,8 @@ _SHIFT_LEASES = (
 _APART = 10 * MINUTE
 """After a correction by more than this, leases of the old clock ended before the new clock's `now`."""
 _NO_LIMIT = 2**62
+_FOLLOWED = "clock followed"
+"""The row of `leader_leases` whose `until` is by how much pending times have followed the clock in the owner's run."""
 _SHIFT_RECORDED = tuple(_shifted_if_recent(column) for column in _RECORDED)
 
 _LOCK_LEDGERS = (
@@ -140,6 +142,20 @@ def last_seen(tx: Tx) -> Instant | None:
 
 def record_seen(tx: Tx, owner: str, now: Instant) -> None:
     """Records that the relay has seen this instant."""
-    row = {"name": LAST_SEEN, "owner": owner, "until": now}
-    if not dialect.insert_new(tx, leader_leases, [row]):
-        tx.execute(update(leader_leases).where(leader_leases.c.name == LAST_SEEN), {"owner": owner, "until": now})
+    _record(tx, LAST_SEEN, owner, now)
+
+
+def followed(tx: Tx, owner: str) -> int:
+    """By how many milliseconds pending times have followed the clock in this run of a relay, in all."""
+    row = tx.execute(select(leader_leases).where(leader_leases.c.name == _FOLLOWED)).one_or_none()
+    return row.until if row is not None and row.owner == owner else 0
+
+
+def record_followed(tx: Tx, owner: str, set_by: int) -> None:
+    """Records that pending times have followed the clock by so much in this run; after the shift, which shifts all."""
+    _record(tx, _FOLLOWED, owner, set_by)
+
+
+def _record(tx: Tx, name: str, owner: str, value: int) -> None:
+    if not dialect.insert_new(tx, leader_leases, [{"name": name, "owner": owner, "until": value}]):
+        tx.execute(update(leader_leases).where(leader_leases.c.name == name), {"owner": owner, "until": value})
