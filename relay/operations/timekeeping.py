@@ -30,6 +30,8 @@ class Timekeeper:
         self._since = self._sure_from = self._written_at = clock()
         self._set_by = self._followed = 0
         """By how many milliseconds the clock was set in this run, and how many of them pending times have followed."""
+        self._is_following = False
+        """Whether pending times may have followed further than that, in a commit that failed."""
         self._set_back = 0
         self._counted_longer = 0
 
@@ -61,7 +63,7 @@ class Timekeeper:
         if abs(corrected) >= SECOND:  # less is drift, which `sync_clock` corrects
             self._set_by += corrected
             self._sure_from = self._clock() + UNSURE
-        if self._set_by != self._followed:
+        if self._is_following or self._set_by != self._followed:
             await self._follow(self._set_by - self._followed)
         now = self._clock()
         if self.is_sure():
@@ -81,9 +83,9 @@ class Timekeeper:
             await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
             self._since, self._followed = now, self._set_by
         clock_owner = "this machine" if self._store.uses_machine_clock else "the database"
-        self._log.warning(
-            "the clock of %s was set by %g s; planned polls and deliveries follow it", clock_owner, by / SECOND
-        )
+        if by:
+            text = "the clock of %s was set by %g s; planned polls and deliveries follow it"
+            self._log.warning(text, clock_owner, by / SECOND)
 
     async def _follow_machine(self) -> None:
         """Shifts pending times by what they have not followed yet. The store says how much that is: a shift whose
@@ -99,8 +101,10 @@ class Timekeeper:
             clock_shift.record_followed(tx, self._owner, set_by)
 
         if by:
+            self._is_following = True
             await self._store.write(follow)
             self._has_followed(by)
+        self._is_following = False
 
     def _has_followed(self, by: int) -> None:
         self._followed += by

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, select, update
 
 from relay.delivery import attempt, dispatcher, recorder
 from relay.delivery.dispatcher import Dispatcher
@@ -48,38 +48,24 @@ class Ablation:
 def _lease_too_short(patch: Patch) -> None:
     made = Dispatcher._new_lease
     patch.setattr(Dispatcher, "_new_lease", lambda self: replace(lease := made(self), until=lease.until - 13_950))
-    patch.setattr(Dispatcher, "_may_begin", lambda self, leased: not self._stopping)
+    patch.setattr(Dispatcher, "_may_begin", lambda self, leased, endpoint: not self._stopping)
 
 
 def _leases_what_is_leased(patch: Patch) -> None:
-    any_of = (
-        deliveries.select()
-        .with_only_columns(deliveries.c.id)
-        .where(
-            deliveries.c.id.in_(bindparam("ids", expanding=True)),
-            deliveries.c.status == "pending",
-            bindparam("now") > 0,
-        )
-    )
-    lease = update(deliveries).where(deliveries.c.id.in_(any_of))
-    values = lease.values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
-    patch.setattr(outbox, "_LEASE", values.returning(*outbox.COLUMNS, deliveries.c.host, deliveries.c.trigger))
+    _lease_if(patch, deliveries.c.status == "pending", bindparam("now", type_=BigInteger) > 0)
 
 
 def _lease_never_ends(patch: Patch) -> None:
-    free = (
-        deliveries.select()
-        .with_only_columns(deliveries.c.id)
-        .where(
-            deliveries.c.id.in_(bindparam("ids", expanding=True)),
-            deliveries.c.next_attempt_at <= bindparam("now"),
-            deliveries.c.leased_by.is_(None),
-        )
-    )
-    lease = update(deliveries).where(deliveries.c.id.in_(free))
-    values = lease.values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
-    patch.setattr(outbox, "_LEASE", values.returning(*outbox.COLUMNS, deliveries.c.host, deliveries.c.trigger))
+    _lease_if(patch, deliveries.c.next_attempt_at <= bindparam("now"), deliveries.c.leased_by.is_(None))
     patch.setattr(outbox, "release", lambda tx, now, owner=None: 0)
+
+
+def _lease_if(patch: Patch, *conditions: ColumnElement[bool]) -> None:
+    """Leases those of the chosen deliveries for which the conditions hold."""
+    chosen = select(deliveries.c.id).where(deliveries.c.id.in_(bindparam("ids", expanding=True)), *conditions)
+    lease = update(deliveries).where(deliveries.c.id.in_(chosen))
+    values = lease.values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
+    patch.setattr(outbox, "_LEASE", values.returning(*outbox._LEASE.exported_columns))
 
 
 def _polls_what_is_leased(patch: Patch) -> None:

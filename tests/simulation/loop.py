@@ -21,6 +21,9 @@ Ts = TypeVarTuple("Ts")
 _PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 
 
+_MISTAKES = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError)
+
+
 class Killed(BaseException):
     """Raised inside the work of a process at the moment it is killed; nothing may catch it."""
 
@@ -86,6 +89,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
         self._number = 0
         self._pending: dict[asyncio.Task[Any], Any] = {}
+        self.mistakes: list[BaseException] = []
+        """Exceptions of tasks that no fault of the world explains, but a mistake in a program."""
         self._stopping = False
         self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda _loop, _context: None)
@@ -160,8 +165,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         # All are held until the end: what is left of a killed process must not run when it is collected.
         task: asyncio.Task[Any] = asyncio.Task(work, loop=self, context=context)
         self._pending[task] = work
-        task.add_done_callback(self._pending.pop)
+        task.add_done_callback(self._over)
         return task
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._pending.pop(task)
+        if not task.cancelled() and isinstance(error := task.exception(), _MISTAKES):
+            self.mistakes.append(error)
 
     def _process_of(self, context: Context | None) -> Process:
         return (_PROCESS.get() if context is None else context.get(_PROCESS)) or self.world

@@ -87,12 +87,11 @@ class Workshop:
                 connection.execute(statement)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def any_row(self, *queries: str, at: Instant = 0) -> bool:
-        """Whether one of the queries finds a row in the store; `at` is their parameter `:at`. Costs a hundredth of a
-        call of the API."""
+    def any_row(self, *queries: str, **values: object) -> bool:
+        """Whether one of the queries finds a row in the store. Costs a hundredth of a call of the API."""
         if self._onlooker is None:
             self._onlooker = sqlite3.connect(self.path)
-        return any(self._onlooker.execute(query, {"at": at}).fetchone() is not None for query in queries)
+        return any(self._onlooker.execute(query, values).fetchone() is not None for query in queries)
 
     def look_away(self) -> None:
         """Closes the connection of `any_row`."""

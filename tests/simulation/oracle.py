@@ -24,6 +24,7 @@ def findings(world: World) -> list[str]:
     verdict = _verdict(world)
     wrong = [f"{name}: {text}" for name, texts in _counted(verdict, found, world) for text in texts]
     wrong += [f"stuck: {text}" for text in found.stuck]
+    wrong += [f"mistake: {error!r}" for error in world.loop.mistakes]
     wrong += [f"refused: {text}" for text in found.refused]
     wrong += [f"signature: {text}" for text in _signatures(world)]
     if not found.restored:

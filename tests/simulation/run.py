@@ -51,7 +51,7 @@ def workshop() -> Iterator[Workshop]:
     """A workshop in memory, for many seeds."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
-    logging.getLogger(LOGGER).setLevel(logging.CRITICAL + 1)
+    logging.getLogger(LOGGER).propagate = False
     warnings.simplefilter("ignore", RuntimeWarning)  # what a killed process leaves was never awaited
     try:
         made = Workshop(folder)
@@ -74,18 +74,30 @@ class _LogLines(logging.Handler):
         self._world.note(f"log: {record.levelname} {record.getMessage()}")
 
 
+class _Mistakes(logging.Handler):
+    """Notes what the relays log with a traceback: an exception that they did not foresee."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            self._world.loop.mistakes.append(error)
+
+
 def simulate(plan: Plan, shop: Workshop, verbose: bool = False) -> Outcome:
     """Runs a plan from its first to its last virtual second. `verbose` puts the relays' log into the history."""
     shop.clean()
     loop = SimulatedLoop(f"order {plan.seed}", _MOST_STEPS)
     gc.disable()
     log = logging.getLogger(LOGGER)
+    world = World(plan, loop, shop)
     try:
         asyncio.set_event_loop(loop)
-        world = World(plan, loop, shop)
-        if verbose:
-            handler = _LogLines(world)
-            log.setLevel(logging.DEBUG)
+        log.setLevel(logging.DEBUG if verbose else logging.ERROR)
+        handlers = [_Mistakes(world), *([_LogLines(world)] if verbose else [])]
+        for handler in handlers:
             log.addHandler(handler)
         task = loop.world.spawn(world.run())
         try:
@@ -104,9 +116,8 @@ def simulate(plan: Plan, shop: Workshop, verbose: bool = False) -> Outcome:
             faults=world.faults,
         )
     finally:
-        if verbose:
+        for handler in handlers:
             log.removeHandler(handler)
-            log.setLevel(logging.CRITICAL + 1)
         loop.finish()
         asyncio.set_event_loop(None)
         gc.enable()

@@ -50,6 +50,7 @@ _DUE = (
     "SELECT 1 FROM watches WHERE next_poll_at <= :at LIMIT 1",
     "SELECT 1 FROM deliveries WHERE next_attempt_at <= :at LIMIT 1",
 )
+_REGISTERED = "SELECT 1 FROM registrations WHERE id = :id"
 _UNFINISHED = (
     "SELECT 1 FROM watches WHERE state = 'active' LIMIT 1",
     "SELECT 1 FROM deliveries WHERE status = 'pending' LIMIT 1",
@@ -275,6 +276,7 @@ class World:
         law = JobProfile(median=5 * SECOND, sigma=0.9, queued=SECOND, fail=0.2, cancel=0.1)
         job = self.exec.add(profile=law)
         self._call_back(job, kind)
+        was_restored = self.found.restored
         path = f"/own/{job.id}" if kind < 0.4 else "/shared/0" if kind < 0.8 else None
         wish: dict[str, Any] = {"job_id": job.id, "metadata": {"number": number}}
         if path is not None:
@@ -292,6 +294,8 @@ class World:
         if status not in (200, 201):
             self.found.refused.append(f"{status}: {answer}")
             return
+        if self.found.restored != was_restored and not self.workshop.any_row(_REGISTERED, id=answer["id"]):
+            return  # the answer was under way while the store was replaced by one that does not know it
         self.found.accepted_at[answer["id"]] = self.wall()
         self.found.accepted.append(Accepted(id=answer["id"], job_id=job.id, path=path))
 
@@ -331,12 +335,13 @@ class World:
             keeper.cancel()
 
     async def _set_up(self) -> None:
+        created = Rotation(SECRET)
+        self.found.rotations.append(created)
         status, answer = await self.insist(
             "POST", "/v1/endpoints", {"url": RECEIVERS + ROTATING, "name": "rotating", "secret": SECRET}
         )
         if status in (200, 201):
-            self._rotating = answer["id"]
-            self.found.rotations.append(Rotation(SECRET, self.wall()))
+            self._rotating, created.answered_at = answer["id"], self.wall()
         status, answer = await self.insist("GET", "/v1/workspaces/default/callback")
         self._token = answer["path"]
 
