@@ -51,6 +51,14 @@ def _lease_too_short(patch: Patch) -> None:
     patch.setattr(Dispatcher, "_may_begin", lambda self, leased, endpoint: not self._stopping)
 
 
+def _begins_late(patch: Patch) -> None:
+    patch.setattr(Dispatcher, "_may_begin", lambda self, leased, endpoint: not (self._stopping or self.suspended))
+
+
+def _late_poll_is_free(patch: Patch) -> None:
+    patch.setattr(Poller, "_is_late", lambda self, watch: False)
+
+
 def _leases_what_is_leased(patch: Patch) -> None:
     _lease_if(patch, deliveries.c.status == "pending", bindparam("now", type_=BigInteger) > 0)
 
@@ -305,6 +313,12 @@ def _clock_is_not_followed(patch: Patch) -> None:
 ABLATIONS = (
     Ablation(name="lease-too-short", what="a lease of 50 ms", apply=_lease_too_short, rule=Rule.LEASE_OUTLASTS_ATTEMPT),
     Ablation(
+        name="begins-late",
+        what="an attempt begins though its lease may end before it does",
+        apply=_begins_late,
+        rule=Rule.LEASE_OUTLASTS_ATTEMPT,
+    ),
+    Ablation(
         name="leases-what-is-leased",
         what="a lease of another relay is no hindrance",
         apply=_leases_what_is_leased,
@@ -358,6 +372,12 @@ ABLATIONS = (
         what="a request is counted once it is answered",
         apply=_spends_after_the_request,
         rule=Rule.BUDGET_BEFORE_REQUEST,
+    ),
+    Ablation(
+        name="late-poll-is-free",
+        what="a poll that leaves long after it was counted is not counted again",
+        apply=_late_poll_is_free,
+        rule=Rule.LATE_POLL_SPENDS_AGAIN,
     ),
     Ablation(name="budget-of-its-own", what="requests of before do not count", apply=_budget_of_its_own),
     Ablation(

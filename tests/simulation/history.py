@@ -27,8 +27,26 @@ TRIGGERS = (
     "CREATE TRIGGER watch_history AFTER UPDATE ON watches BEGIN "
     + _logged("watch", "job_id", _WATCH_COLUMNS, "simulated_now()", "")
     + "; END",
+    "CREATE TABLE lease_history (delivery TEXT, token TEXT, until INTEGER)",
+    "CREATE TRIGGER lease_at_once AFTER INSERT ON deliveries WHEN NEW.leased_by IS NOT NULL BEGIN "
+    "INSERT INTO lease_history VALUES (NEW.id, NEW.leased_by, NEW.next_attempt_at); END",
+    "CREATE TRIGGER lease_later AFTER UPDATE ON deliveries WHEN NEW.leased_by IS NOT NULL BEGIN "
+    "INSERT INTO lease_history VALUES (NEW.id, NEW.leased_by, NEW.next_attempt_at); END",
+    "CREATE TABLE budget_history (at INTEGER)",
+    "CREATE TRIGGER budget_spent AFTER UPDATE ON workspaces WHEN NEW.ledger IS NOT OLD.ledger BEGIN "
+    "INSERT INTO budget_history VALUES (simulated_now()); END",
 )
 """For SQLite. `simulated_now` is a function of the connection."""
+
+HAS_LEASE = (
+    "SELECT 1 FROM lease_history JOIN deliveries ON deliveries.id = lease_history.delivery"
+    " JOIN endpoints ON endpoints.id = deliveries.endpoint_id WHERE deliveries.event_id = :event"
+    " AND endpoints.url = :url AND token LIKE :owner || '.%' AND until >= :until"
+)
+"""Whether a relay leased the delivery of an event to a URL until then or later."""
+
+WAS_SPENT = "SELECT 1 FROM budget_history WHERE at >= :since"
+"""Whether anything was spent since then."""
 
 _PG_COLUMNS = "tab, id, at, old_status, new_status, old_lease, new_lease, old_due, new_due, old_count, new_count"
 _PG_NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"

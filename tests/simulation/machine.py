@@ -150,6 +150,17 @@ class StoreTrouble:
         self.slow = self.failing = self.unknown = 0.0
         self.kill: str | None = None
         """`before commit` or `after commit`: when the process is to be killed."""
+        self._commits_left = 0
+        self._stopped: asyncio.Future[None] | None = None
+
+    def stall_at_commit(self, after: int, stopped: asyncio.Future[None]) -> None:
+        """The process is stopped as so many commits and one more are done; then `stopped` is done."""
+        self._commits_left, self._stopped = after, stopped
+
+    def forget_stall(self, stopped: asyncio.Future[None]) -> None:
+        """The process is not stopped for it any more."""
+        if self._stopped is stopped:
+            self._stopped = None
 
     def delay(self) -> float:
         """Seconds that a transaction waits for its turn."""
@@ -166,6 +177,12 @@ class StoreTrouble:
             driver.cursor().execute("COMMIT" if self.kill == "after commit" else "ROLLBACK")
             process.kill()
             raise Killed
+        if self._stopped is not None:
+            self._commits_left -= 1
+            if self._commits_left < 0:
+                process.stop()
+                self._stopped.set_result(None)
+                self._stopped = None
         if unknown and not fails:
             driver.cursor().execute("COMMIT")
         if fails or unknown:
@@ -231,6 +248,8 @@ class Machine:
         self.process: Process | None = None
         self.relay: Relay | None = None
         self.app: Starlette | None = None
+        self.owner: str | None = None
+        """Of the leases of its relay; None while there is none."""
 
     @property
     def serves(self) -> bool:
@@ -241,7 +260,7 @@ class Machine:
         """Starts a process with a relay, which dies if it can't start."""
         self._slot.close()
         self._lives += 1
-        self.relay = self.app = None
+        self.relay = self.app = self.owner = None
         self.process = process = self._loop.process(f"{self.name}.{self._lives}")
         self.trouble.kill = None
         self._slot.random_bytes, self._slot.now = self._rng.randbytes, self._wall
@@ -251,6 +270,7 @@ class Machine:
     async def _run(self, config: Config, surroundings: Surroundings, process: Process) -> None:
         try:
             relay = Relay(config, self._open(process), self._rng.getrandbits(32), surroundings=surroundings)
+            self.owner = relay.dispatcher._owner
             await relay.start()
         except Exception:
             process.kill()

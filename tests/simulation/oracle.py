@@ -26,6 +26,8 @@ def findings(world: World) -> list[str]:
     wrong += [f"stuck: {text}" for text in found.stuck]
     wrong += [f"mistake: {error!r}" for error in world.loop.mistakes]
     wrong += [f"refused: {text}" for text in found.refused]
+    if not (found.clock_set or found.restored):
+        wrong += found.late
     wrong += [f"signature: {text}" for text in _signatures(world)]
     if not found.restored:
         wrong += broken_rules(_changes(world), clock_is_steady=not found.clock_set)

@@ -89,6 +89,10 @@ def _stall(rng: random.Random, act: Act) -> Act:
     return replace(act, lasts=rng.choice((0.3, 2.5, 6.0, 15.0, 25.0)))
 
 
+def _stall_at_commit(rng: random.Random, act: Act) -> Act:
+    return replace(_stall(rng, act), values={"after": rng.randrange(6)})
+
+
 def _window(rng: random.Random, act: Act) -> Act:
     return replace(act, lasts=rng.choice((0.5, 3.0, 10.0, 20.0)), values={"share": rng.choice((0.2, 0.6, 1.0))})
 
@@ -116,6 +120,7 @@ KINDS: Mapping[str, Callable[[random.Random, Act], Act]] = {
     "kill": _kill,
     "restart": _kill,
     "stall": _stall,
+    "stall at commit": _stall_at_commit,
     "slow store": _window,
     "failing store": _window,
     "commit unknown": _window,

@@ -126,14 +126,18 @@ class Receivers:
 class SimulatedSender:
     """The wire to the receivers: a relay's `WebhookSender`."""
 
-    def __init__(self, network: Network, receivers: Receivers, relay: str) -> None:
-        self._network, self._receivers, self._relay = network, receivers, relay
+    def __init__(
+        self, network: Network, receivers: Receivers, relay: str, on_begin: Callable[[str, str, int], None]
+    ) -> None:
+        """`on_begin` gets the URL, the `webhook-id` and the timeout of each attempt as it begins."""
+        self._network, self._receivers, self._relay, self._on_begin = network, receivers, relay, on_begin
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
     ) -> tuple[SendResult, int]:
         loop = self._network.loop
         started = loop.time()
+        self._on_begin(url, headers["webhook-id"], timeout)
         receipt = Receipt(0, "/" + url.split("/", 3)[3], dict(headers), body, self._relay)
         try:
             async with asyncio.timeout(timeout / SECOND):
@@ -160,11 +164,14 @@ class _Body(httpx.AsyncByteStream):
 class ExecWire(httpx.AsyncBaseTransport):
     """The wire to Exec: a transport of httpx, with an ASGI app at its end."""
 
-    def __init__(self, network: Network, app: Any, key_of: Callable[[str], str]) -> None:
-        """`key_of` gives the key that the app knows for the one that is valid now."""
+    def __init__(self, network: Network, app: Any, key_of: Callable[[str], str], on_begin: Callable[[], None]) -> None:
+        """`key_of` gives the key that the app knows for the one that is valid now; `on_begin` is called as a request
+        leaves."""
         self._network, self._app, self._key_of = network, httpx.ASGITransport(app, raise_app_exceptions=False), key_of
+        self._on_begin = on_begin
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._on_begin()
         method, url, headers, body = request.method, request.url, dict(request.headers), await request.aread()
 
         async def serve() -> tuple[int, httpx.Headers, bytes]:

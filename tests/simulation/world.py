@@ -3,8 +3,10 @@
 import asyncio
 import json
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,6 +16,7 @@ import httpx
 from relay import config as configuration
 from relay.config import Config
 from relay.model import DAY, SECOND, Instant
+from relay.polling.request_budget import MARGIN
 from relay.sandbox.exec_server import ExecSettings, FakeExec
 from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from relay.sandbox.job_simulation import Job, JobProfile
@@ -23,9 +26,11 @@ from relay.service import Surroundings
 from relay.store.maintenance import backup
 from relay.store.maintenance.restore import carry_over
 from tests.make import SECRET
+from tests.simulation.history import HAS_LEASE, WAS_SPENT
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.machine import Bell, Machine, Metronome, Workshop
 from tests.simulation.plan import Act, Plan
+from tests.simulation.rules import Rule
 from tests.simulation.wire import ExecWire, Lost, Network, Receivers, SimulatedSender
 from tests.torture.verdict import Accepted, Disturbance
 
@@ -77,6 +82,8 @@ class Found:
     rotations: list[Rotation] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)
     stuck: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """Attempts that began although their lease was too short, and polls long after they were spent."""
     restored: bool = False
     ended: bool = False
     """Whether a relay ended, for whatever reason, before all was done."""
@@ -190,9 +197,9 @@ class World:
 
     def _surroundings(self, machine: Machine, process: Process) -> Surroundings:
         return Surroundings(
-            egress=SimulatedSender(self.network, self.receivers, process.name),
+            egress=SimulatedSender(self.network, self.receivers, process.name, partial(self._attempt_begins, machine)),
             exec_http=httpx.AsyncClient(
-                transport=ExecWire(self.network, self.exec.app, self._key_at_exec),
+                transport=ExecWire(self.network, self.exec.app, self._key_at_exec, self._poll_begins),
                 timeout=2,
                 trust_env=False,
                 follow_redirects=False,
@@ -200,6 +207,15 @@ class World:
             metronome=Metronome(process, self._is_due, self._beats_rng),
             monotonic=self.loop.time,
         )
+
+    def _attempt_begins(self, machine: Machine, url: str, event: str, timeout: int) -> None:
+        until = self.wall() + timeout
+        if not self.workshop.any_row(HAS_LEASE, event=event, url=url, owner=machine.owner, until=until):
+            self.found.late.append(f"{Rule.LEASE_OUTLASTS_ATTEMPT}: {machine.name} sends {event} to {url}")
+
+    def _poll_begins(self) -> None:
+        if not self.workshop.any_row(WAS_SPENT, since=self.wall() - MARGIN):
+            self.found.late.append(f"{Rule.LATE_POLL_SPENDS_AGAIN}: a poll at {self.wall()}")
 
     def _is_due(self) -> bool:
         """Whether anything is due; always yes once a clock was set, because relays may have another now."""
@@ -431,6 +447,20 @@ class World:
         await asyncio.sleep(act.lasts)
         process.resume()
 
+    async def _stall_at_commit(self, act: Act, machine: Machine) -> None:
+        process = machine.process
+        if process is None or not process.is_alive:
+            return
+        stopped = self.loop.create_future()
+        machine.trouble.stall_at_commit(act.values["after"], stopped)
+        await asyncio.wait([stopped, process.ended], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            self._faults["stall at commit"] += 1
+            self.disturbed(act.lasts)
+            await asyncio.sleep(act.lasts)
+            process.resume()
+        machine.trouble.forget_stall(stopped)
+
     async def _store(self, act: Act, machine: Machine, name: str) -> None:
         self.disturbed(act.lasts + 4)
         setattr(machine.trouble, name, act.values["share"])
@@ -532,6 +562,8 @@ class World:
         if not self.workshop.path.exists():
             return
         backup.back_up(f"sqlite:///{self.workshop.path}", copy_of)
+        with closing(sqlite3.connect(copy_of)) as copy:
+            copy.execute("DROP TRIGGER budget_spent")  # the restore, which spends too, does not know `simulated_now`
         known = {one.id for one in self.found.accepted}
         await asyncio.sleep(act.lasts)
         self._allowed[machine.number].take()
@@ -558,6 +590,7 @@ _ACTS: dict[str, Callable[[World, Act, Machine], Awaitable[None]]] = {
     "kill": World._kill,
     "restart": World._restart,
     "stall": World._stall,
+    "stall at commit": World._stall_at_commit,
     "slow store": partial(World._store, name="slow"),
     "failing store": partial(World._store, name="failing"),
     "commit unknown": partial(World._store, name="unknown"),
