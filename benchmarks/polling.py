@@ -1,7 +1,8 @@
 """How soon the relay hears of the end, and for how many polls: `python -m benchmarks.polling`.
 
-Three parts measure the relay's own planner on a virtual clock, with fixed seeds: one job at a time against the best
-possible schedule (distributions), whole days within Exec's limits (days), and days that are short of polls (scarce).
+Four parts measure the relay's own planner on a virtual clock, with fixed seeds: one job at a time against the best
+possible schedule (distributions), whole days within Exec's limits (days), days that are short of polls (scarce), and
+jobs that ended before they were registered (ended).
 `--quick` runs a small part in seconds; `--write-docs` writes the results and the plot into docs/polling.md. Ends with 1
 if something does not hold and no reason is known.
 """
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks import days, held, scarce_days
+from benchmarks import already_ended, days, held, scarce_days
 from benchmarks.command import DOCS, Part, command
 from benchmarks.plot import Axis, plot
 from benchmarks.ratios import SEEDS
@@ -45,7 +46,12 @@ def drawn(found: held.Found) -> str:
     )
 
 
-PARTS: dict[str, Part] = {"distributions": _distributions, "days": days.report, "scarce": scarce_days.report}
+PARTS: dict[str, Part] = {
+    "distributions": _distributions,
+    "days": days.report,
+    "scarce": scarce_days.report,
+    "ended": already_ended.report,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

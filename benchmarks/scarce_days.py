@@ -58,7 +58,7 @@ class Result:
 
 
 @dataclass
-class _Strict:
+class Ledger:
     """The relay's ledger, fast: bins of a second and of five minutes, each counted a second longer than its window."""
 
     allowance: RateLimit
@@ -93,7 +93,7 @@ def fixed(jobs: Sequence[Job], load: Load, interval: int, at_once: bool, oldest_
     """Polls every job each `interval` seconds through the ledger; what it refuses waits, the longest due first, or the
     job registered first. Sets `seen_at` of the jobs; returns the seconds of the polls."""
     base = START // SECOND
-    ledger, polls = _Strict(load.allowance), list[int]()
+    ledger, polls = Ledger(load.allowance), list[int]()
     others = [base + int(second) for second in load.spent_at]
     other = 0
     waiting: list[tuple[int, int]] = []
@@ -183,7 +183,7 @@ def relay(load: Load, seed: int = 1) -> tuple[list[Job], list[int], int]:
 
 def longest_idle(jobs: Sequence[Job], polls: Sequence[int], load: Load) -> float:
     """The longest time in minutes without a poll while a job waited and the ledger was open."""
-    ledger = _Strict(load.allowance)
+    ledger = Ledger(load.allowance)
     for second in load.spent_at:
         ledger.opens_at(_BASE + int(second))
         ledger.spend(_BASE + int(second))

@@ -12,7 +12,7 @@ from relay.polling.schedule.duration_distribution import lognormal_cdf
 
 EXEC = RateLimit(60, 1_000, 0.8)
 _HOUR, _DAY = 3_600.0, 86_400.0
-_TEN = 10 * _HOUR
+TEN = 10 * _HOUR
 USUAL, WIDE, GAMMA, QUICK = DISTRIBUTIONS[1], DISTRIBUTIONS[2], DISTRIBUTIONS[3], DISTRIBUTIONS[5]
 SLOW, TWO_MINUTES, EIGHT_MINUTES = USUAL.slower(4.0), USUAL.slower(0.4), USUAL.slower(1.6)
 
@@ -36,7 +36,7 @@ class Load:
         if self.left is None:
             return []
         number = self.allowance.day - self.left
-        return [_TEN - _HOUR + (_HOUR - 1) * k / number for k in range(number)]
+        return [TEN - _HOUR + (_HOUR - 1) * k / number for k in range(number)]
 
 
 def steady(workload: Workload, days: int = 4, share: float = 0.8) -> Load:
@@ -53,7 +53,7 @@ def batch(name: str, warm: int, made_before: Callable[[float], float]) -> Load:
     """Two hundred jobs registered within two seconds at ten o'clock, when 300 polls are left."""
     workload = Workload(
         name,
-        lambda _: [_TEN + k * 0.01 for k in range(200)],
+        lambda _: [TEN + k * 0.01 for k in range(200)],
         lambda _: USUAL,
         late=made_before,
         common_distribution=USUAL,
@@ -73,7 +73,7 @@ def _rarely_long() -> TrueDistribution:
 
 def _over_20_minutes(second: float) -> float:
     """Made six seconds apart, the newest registered first."""
-    return 600.0 * (second - _TEN)
+    return 600.0 * (second - TEN)
 
 
 def _some_long_before(second: float) -> float:

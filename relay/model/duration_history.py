@@ -9,6 +9,8 @@ from relay.times import DAY, HOUR
 
 MAX_COMPLETED = 300
 """Durations kept, of the jobs that began last."""
+MAX_OF_AN_HOUR = 8
+"""Durations kept beyond that, of the jobs that began last in each hour of the day."""
 MAX_UNFINISHED = 20
 MAX_QUEUE_TIMES = 50
 MAX_ALREADY_ENDED = 50
@@ -19,7 +21,7 @@ MAX_DURATION = DAY / 1_000
 
 @dataclass(frozen=True, slots=True)
 class DurationHistory:
-    """What was observed of one workspace's jobs. At most 720 numbers."""
+    """What was observed of one workspace's jobs. At most 1,100 numbers."""
 
     completed: tuple[tuple[int, float], ...] = ()
     """(start, ln duration) of ended jobs, by start. Start in seconds since the epoch, duration in seconds."""
@@ -33,7 +35,7 @@ class DurationHistory:
     """Milliseconds that Exec's clock is ahead of the relay's; negative if it is behind."""
 
     def to_json(self) -> str:
-        """At most about 8 KB."""
+        """At most about 12 KB."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
 
     @classmethod
@@ -41,7 +43,9 @@ class DurationHistory:
         """Reads what `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
-            completed = sorted((int(start), _number(log)) for start, log in raw["completed"][-MAX_COMPLETED:])
+            completed = sorted(
+                (int(start), _number(log)) for start, log in raw["completed"][-MAX_COMPLETED - 24 * MAX_OF_AN_HOUR :]
+            )
             never = [int(start) for start in raw["unfinished"][-MAX_UNFINISHED:]]
             waits = [_number(wait) for wait in raw["queue_times"][-MAX_QUEUE_TIMES:]]
             already_ended = tuple(bool(ended) for ended in raw["already_ended"][-MAX_ALREADY_ENDED:])

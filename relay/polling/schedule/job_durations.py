@@ -12,6 +12,7 @@ Old jobs fade. If the distribution of the newest jobs has changed, the jobs befo
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,10 +21,12 @@ from relay.model.duration_history import (
     MAX_ALREADY_ENDED,
     MAX_COMPLETED,
     MAX_DURATION,
+    MAX_OF_AN_HOUR,
     MAX_QUEUE_TIMES,
     MAX_UNFINISHED,
     DurationHistory,
 )
+from relay.polling.schedule.daily_pattern import hour_of_day, hours_like
 from relay.polling.schedule.density_estimate import (
     change_point,
     gaussian_mixture_cdf,
@@ -79,7 +82,19 @@ def observe(durations: DurationHistory, seconds: float, seen_at: Instant | None 
     now = start if seen_at is None else seen_at // 1_000
     completed = [(min(started_at, now), log) for started_at, log in durations.completed]
     completed.append((start, round(math.log(max(seconds, 0.1)), 4)))
-    return replace(durations, completed=tuple(sorted(sorted(completed, key=_order)[-MAX_COMPLETED:])))
+    return replace(durations, completed=tuple(sorted(_kept(sorted(completed, key=_order)))))
+
+
+def _kept(completed: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Of jobs in order, the newest, and the newest that began in each hour of the day: a day's jobs may be more than
+    are kept."""
+    of_hour = Counter[int]()
+    kept = []
+    for age, job in enumerate(reversed(completed)):
+        of_hour[hour_of_day(job[0])] += 1
+        if age < MAX_COMPLETED or of_hour[hour_of_day(job[0])] <= MAX_OF_AN_HOUR:
+            kept.append(job)
+    return kept
 
 
 def observe_unfinished(durations: DurationHistory, seen_at: Instant | None = None) -> DurationHistory:
@@ -152,15 +167,22 @@ def median_queue_time(durations: DurationHistory, waited: float = 0.0) -> float:
     return longer_waits[len(longer_waits) // 2] if longer_waits else waited
 
 
-def fit_distribution(durations: DurationHistory, running: Sequence[tuple[Instant, float]] = ()) -> DurationDistribution:
-    """Fits the learned distribution. `running` are the running jobs: (start, age in seconds at the last poll).
+def fit_distribution(
+    durations: DurationHistory, running: Sequence[tuple[Instant, float]] = (), now: Instant | None = None
+) -> DurationDistribution:
+    """Fits the learned distribution of jobs that begin at `now`, or at any hour if it is None. `running` are the
+    running jobs: (start, age in seconds at the last poll).
 
     It mixes three parts: the observed durations, weighted by age and shared out by the product-limit estimate; the
     prior, which counts as one job and less the more jobs are observed; 1% of a wide distribution (σ 1.5).
     """
-    starts = [start for start, _ in durations.completed]
-    counted_from = _change_point_start(durations)
-    ended = [(log, _weight(starts, start) if start >= counted_from else 0.0) for start, log in durations.completed]
+    hours = None if now is None else hours_like(_evidence(durations.completed), hour_of_day(now / 1_000))
+    if hours is not None:
+        running = [job for job in running if hour_of_day(job[0] / 1_000) in hours]
+    completed = [job for job in durations.completed if hours is None or hour_of_day(job[0]) in hours]
+    starts = [start for start, _ in completed]
+    counted_from = _change_point_start(completed)
+    ended = [(log, _weight(starts, start) if start >= counted_from else 0.0) for start, log in completed]
     censored = [(math.log(max(age, 0.1)), _weight(starts, at // 1_000)) for at, age in running]
     censored += [(math.log(MAX_DURATION), _weight(starts, start)) for start in durations.unfinished]
     ended = [(log, weight) for log, weight in ended if weight > 0]
@@ -207,15 +229,21 @@ def _prior_beyond(censored: Sequence[tuple[float, float]]) -> list[float]:
     return cdf
 
 
-def _change_point_start(durations: DurationHistory) -> int:
-    """The start from which jobs count. Jobs too young for the slow ones among them to have ended are no evidence."""
-    if len(durations.completed) < 16:
-        return 0
-    slow = math.exp(sorted(log for _, log in durations.completed)[len(durations.completed) * 19 // 20])
-    until = max(start + math.exp(log) for start, log in durations.completed) - slow
-    evidence = sorted((job for job in durations.completed if job[0] <= until), key=_order)
+def _change_point_start(completed: Sequence[tuple[int, float]]) -> int:
+    """The start from which jobs count."""
+    evidence = _evidence(completed)
     at = change_point([log for _, log in evidence], _CHANGED)
     return evidence[at][0] if at else 0
+
+
+def _evidence(completed: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The jobs that show whether durations changed, in order: none too young for the slow ones among them to have
+    ended."""
+    if len(completed) < 16:
+        return []
+    slow = math.exp(sorted(log for _, log in completed)[len(completed) * 19 // 20])
+    until = max(start + math.exp(log) for start, log in completed) - slow
+    return sorted((job for job in completed if job[0] <= until), key=_order)
 
 
 def _order(job: tuple[int, float]) -> tuple[int, float]:

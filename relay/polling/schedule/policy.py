@@ -99,7 +99,7 @@ def build_policy(load: Workload, now: Instant, before: PollPolicy | None = None)
     """Builds the policy that the budget allows. The search for the price begins at the price of `before`."""
     durations, poll_states = load.durations, [aligned(state, load.durations, now) for state in load.poll_states]
     running = [next_poll.censored_observation(state) for state in poll_states]
-    distribution = learning.fit_distribution(durations, [observation for observation in running if observation])
+    distribution = learning.fit_distribution(durations, [observation for observation in running if observation], now)
     ages = [next_poll.age_of(state, now) for state in poll_states if state.polls]
     new = len(poll_states) - len(ages)
     share = len(poll_states) / load.number if load.number > len(poll_states) else 1.0
