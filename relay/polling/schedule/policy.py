@@ -16,8 +16,8 @@ from relay.polling.schedule import next_poll
 from relay.polling.schedule.arrival_forecast import record_arrivals
 from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.next_poll import NextPoll, PollState
-from relay.polling.schedule.optimal_schedule import OptimalSchedule, optimal_schedule
-from relay.polling.schedule.poll_price import poll_price
+from relay.polling.schedule.optimal_schedule import OptimalSchedule
+from relay.polling.schedule.poll_price import affordable_schedule
 
 POLICY_TTL = 30 * SECOND
 """How long a policy is used, in milliseconds."""
@@ -112,9 +112,8 @@ def build_policy(load: Workload, now: Instant, before: PollPolicy | None = None)
             arrivals = record_arrivals(arrivals, 1, state.registered_at)
     may_have_ended = learning.may_have_ended(durations, ample=2 * load.remaining.day >= load.remaining.within[-1][1])
     start_from, ended = before.price if before else None, learning.ended_share(durations)
-    price = poll_price(ages, distribution, scaled, arrivals, now, may_have_ended, start_from, ended, new)
-    table = optimal_schedule(distribution, price, may_have_ended)
-    return PollPolicy(distribution, durations, price, table, load.number, now, round(new / share))
+    table = affordable_schedule(ages, distribution, scaled, arrivals, now, may_have_ended, start_from, ended, new)
+    return PollPolicy(distribution, durations, table.price, table, load.number, now, round(new / share))
 
 
 def update_history(durations: DurationHistory, watch: Watch) -> DurationHistory:

@@ -10,6 +10,7 @@ minute's window is not a horizon but a gate: polls that it holds back are made i
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from relay.model import Instant
 from relay.model.arrival_history import ArrivalHistory
@@ -38,7 +39,7 @@ Forecast = tuple[tuple[float, float], ...]
 """(seconds from now, jobs expected around then), in order."""
 
 
-def poll_price(
+def affordable_schedule(
     ages: Sequence[float],
     distribution: DurationDistribution,
     remaining: Remaining,
@@ -48,9 +49,12 @@ def poll_price(
     start_from: float | None = None,
     ended: float = 0.0,
     new: int = 0,
-) -> float:
-    """The smallest price at which the polls expected fit `remaining.within`; if none fits, four times
-    the age at which 90% have ended: then polls that the budget refuses wait in the order of their gain.
+) -> OptimalSchedule:
+    """The schedule of the smallest price at which the polls expected fit `remaining.within`; if none fits, of four
+    times the age at which 90% have ended: then polls that the budget refuses wait in the order of their gain.
+
+    Jobs are polled at once when they are registered if that saves the price at which such polls fit too. If not, they
+    are left out, and the price is the one at which the others fit.
 
     `ages` are those of the active watches that were polled (seconds; 0 or less if queued), `new` is the number of those
     that were not. `share_already_ended` is an upper bound of the share of jobs that have ended when they are
@@ -63,8 +67,11 @@ def poll_price(
     reserve = _RESERVE * remaining.within[-1][1]
     limits = [(ahead / 1_000, polls - reserve) for ahead, polls in remaining.within]
     limits = [limit for limit in limits if limit[0] >= time_for_polls(distribution)] or limits[-1:]
-    at = search.least(limits, 0 if start_from is None else bisect_left(PRICE_GRID, start_from))
-    return PRICE_GRID[at]
+    begin = 0 if start_from is None else bisect_left(PRICE_GRID, start_from)
+    with_first_polls = search.least(limits, True, begin)
+    if with_first_polls.poll_immediately:
+        return with_first_polls
+    return replace(search.least(limits, False, begin), poll_immediately=False)
 
 
 def time_for_polls(distribution: DurationDistribution) -> float:
@@ -92,30 +99,35 @@ class _Search:
         self._dearest = min(bisect_left(PRICE_GRID, _DEAREST * distribution.p90), len(PRICE_GRID) - 1)
         self._tables: dict[int, OptimalSchedule] = {}
 
-    def demands(self, at: int, limits: Sequence[tuple[float, float]]) -> Iterator[float]:
-        """Polls expected at a price of the grid, for each of the horizons."""
-        table = self._tables.get(at)
-        if table is None:
-            table = self._tables[at] = optimal_schedule(self._distribution, PRICE_GRID[at], self._ready)
+    def demands(self, at: int, first_polls: bool, limits: Sequence[tuple[float, float]]) -> Iterator[float]:
+        """Polls expected at a price of the grid, with or without one of each job at once, for each of the horizons."""
+        table = replace(self._table(at), poll_immediately=first_polls)
         return (expected_polls(table, self._groups, self._coming, seconds, self._ended) for seconds, _ in limits)
 
-    def least(self, limits: Sequence[tuple[float, float]], start_from: int) -> int:
-        """The index of the smallest price that fits, searched from `start_from` in growing steps; the dearest if
+    def least(self, limits: Sequence[tuple[float, float]], first_polls: bool, start_from: int) -> OptimalSchedule:
+        """The schedule of the smallest price that fits, searched from `start_from` in growing steps; of the dearest if
         none fits."""
         low, high, step = 0, self._dearest, 2
         at = min(max(start_from, low), max(high - 1, low))
         while low < high:
-            if self._fits(at, limits):
+            if self._fits(at, first_polls, limits):
                 high, at = at, max(at - step, low)
             else:
                 low, at = at + 1, min(at + 1 + step, high)
             step *= 2
             if not low < at < high:
                 at = (low + high) // 2
-        return low
+        return self._table(low)
 
-    def _fits(self, at: int, limits: Sequence[tuple[float, float]]) -> bool:
-        return all(demand <= polls for demand, (_, polls) in zip(self.demands(at, limits), limits, strict=True))
+    def _table(self, at: int) -> OptimalSchedule:
+        table = self._tables.get(at)
+        if table is None:
+            table = self._tables[at] = optimal_schedule(self._distribution, PRICE_GRID[at], self._ready)
+        return table
+
+    def _fits(self, at: int, first_polls: bool, limits: Sequence[tuple[float, float]]) -> bool:
+        demands = self.demands(at, first_polls, limits)
+        return all(demand <= polls for demand, (_, polls) in zip(demands, limits, strict=True))
 
 
 def expected_polls(

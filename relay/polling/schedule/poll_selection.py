@@ -149,7 +149,8 @@ def _at_once(
     tested = tested and not any(durations.already_ended[-TEST_POLLS:])
     if is_outgrown:
         return ([], False) if tested else (sample[:capacity], True)
-    if share * wait >= (1 - share) * price:
+    fits = policy.table.poll_immediately or ended_share(durations) > ended_share(policy.durations)
+    if fits and share * wait >= (1 - share) * price:
         return sample[:capacity], False
     if not tested and len(new) * share * wait >= TEST_POLLS * price:
         return sample[:capacity], True

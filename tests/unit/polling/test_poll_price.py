@@ -1,19 +1,21 @@
 """The price: as low as the budget allows, as high as the load demands, never at a loss for a figure."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from relay.model import DAY, HOUR, MINUTE
+from relay.model import DAY, HOUR, MINUTE, Instant
 from relay.model.arrival_history import ArrivalHistory
 from relay.model.duration_history import DurationHistory
 from relay.model.usage_ledger import UsageLedger
 from relay.polling.request_budget import HORIZONS, RateLimit, Remaining, remaining, spend
 from relay.polling.schedule.arrival_forecast import record_arrivals
+from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.job_durations import fit_distribution
 from relay.polling.schedule.optimal_schedule import optimal_schedule
-from relay.polling.schedule.poll_price import PRICE_GRID, expected_polls, forecast, poll_price, sample_ages
+from relay.polling.schedule.poll_price import PRICE_GRID, affordable_schedule, expected_polls, forecast, sample_ages
 
 NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z
 EXEC = RateLimit(60, 1_000, 0.8)
@@ -28,6 +30,26 @@ def flow(an_hour: int) -> ArrivalHistory:
     for hour in range(24):
         arrivals = record_arrivals(arrivals, an_hour, NOW - DAY + hour * HOUR)
     return arrivals
+
+
+def flow_of_a_day(jobs: int) -> ArrivalHistory:
+    """A day of so many jobs, one after the other."""
+    arrivals = ArrivalHistory()
+    for k in range(jobs):
+        arrivals = record_arrivals(arrivals, 1, NOW - DAY + k * DAY // jobs)
+    return arrivals
+
+
+def poll_price(
+    ages: Sequence[float],
+    distribution: DurationDistribution,
+    free: Remaining,
+    arrivals: ArrivalHistory,
+    now: Instant,
+    start_from: float | None = None,
+) -> float:
+    """The seconds of delay that a poll has to save."""
+    return affordable_schedule(ages, distribution, free, arrivals, now, start_from=start_from).price
 
 
 def test_one_job_is_polled_closely_and_a_busy_day_sparsely() -> None:
@@ -136,3 +158,19 @@ def test_the_minute_s_window_counts_too() -> None:
     assert poll_price(ages, DISTRIBUTION, tight, ArrivalHistory(), NOW) > 2 * poll_price(
         ages, DISTRIBUTION, FULL, ArrivalHistory(), NOW
     )
+
+
+def test_first_polls_that_do_not_fit_raise_no_price() -> None:
+    """Of fifty jobs none had ended when it was registered, so that 6% may have.
+
+    Of 100 jobs a day each gets a first poll at once. Of 200 they would fit at a price only that they don't save: they
+    are left out, and the polls are used at the price that fits without them, at which they would be worth it.
+    """
+    few, many = (
+        affordable_schedule([], DISTRIBUTION, FULL, flow_of_a_day(jobs), NOW, share_already_ended=0.06)
+        for jobs in (100, 200)
+    )
+    assert (few.poll_immediately, many.poll_immediately) == (True, False)
+    assert 0.06 * many.poll_ages[0] > 0.94 * many.price
+    groups, coming = sample_ages([]), forecast(flow_of_a_day(200), NOW)
+    assert expected_polls(many, groups, coming, DAY / 1_000) > 0.9 * FULL.within[-1][1]
