@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,7 +195,7 @@ async def test_a_store_that_can_not_be_written_is_exit_code_1(tmp_path: Path) ->
         "try: asyncio.run(Store.open(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error); sys.exit(1)\n"
     )
-    command = [sys.executable, "-c", code, f"sqlite:///{shared}/relay.db"]
+    command = [*processes.command("tests.forking.code"), code, f"sqlite:///{shared}/relay.db"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
     assert done.returncode == 1, done.stderr
     assert "StoreError" in done.stdout

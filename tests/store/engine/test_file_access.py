@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from relay.store.engine import file_access
+from tests.forking import processes
 
 STRANGER = 1000650000
 """A user without a name, as OpenShift chooses them."""
@@ -30,9 +30,8 @@ def asked_as_stranger(path: Path) -> str:
     for folder in path.parents[1:]:
         if not folder.stat().st_mode & 0o001:  # the other user has to reach the folder
             folder.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, str(path)], capture_output=True, text=True, timeout=30, check=True
-    )
+    command = [*processes.command("tests.forking.code"), CODE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     return done.stdout.strip()
 
 

@@ -13,6 +13,7 @@ from relay.errors import StoreError, StoreLocked
 from relay.store.engine import file_lock
 from relay.store.engine.database import Store
 from relay.store.maintenance import backup
+from tests.forking import processes
 
 
 def a_symbolic_link(folder: Path) -> Path:
@@ -40,7 +41,7 @@ async def test_second_relay_is_refused_by_any_name_of_the_file(name: Callable[[P
     first = await Store.open(f"sqlite:///{tmp_path}/relay.db")
     other = name(tmp_path)
     code = "import sys, pathlib, relay.store.engine.file_lock as one; one.lock_file(pathlib.Path(sys.argv[1]))"
-    tried = [sys.executable, "-c", code, str(other)]
+    tried = [*processes.command("tests.forking.code"), code, str(other)]
     refused = subprocess.run(tried, capture_output=True, text=True, timeout=30)
     assert "is in use by another relay" in refused.stderr
     await first.aclose()
