@@ -40,8 +40,8 @@ def sanitize(text: object, limit: int = MAX_TEXT) -> str | None:
     """
     if not isinstance(text, str):
         return None
-    shown = _one_line(text)[: limit + _BEYOND]
-    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{WORD_JOINER}", shown), limit) or None  # guard: inert-texts
+    line = _one_line(text)[: limit + _BEYOND]
+    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{WORD_JOINER}", line), limit) or None  # guard: inert-texts
 
 
 def _one_line(text: str) -> str:

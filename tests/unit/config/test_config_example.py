@@ -79,5 +79,9 @@ def test_the_commented_lists_of_the_example_load(tmp_path: Path, block: str) -> 
         "api_keys": [key.name for key in loaded.security.api_keys],
         "endpoints": [endpoint.name for endpoint in loaded.endpoints],
     }
-    expected = {"workspaces": ["sales", "success"], "api_keys": ["zapier", "ops"], "endpoints": ["sales-channel"]}
+    expected = {
+        "workspaces": ["sales", "success"],
+        "api_keys": ["zapier", "ops"],
+        "endpoints": ["sales-channel", "crm"],
+    }
     assert names[block] == expected[block]
