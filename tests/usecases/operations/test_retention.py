@@ -1,5 +1,6 @@
 """Tidying: what ended long ago goes with everything about it, and nothing else does."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from relay.endpoints import EndpointSpec
 from relay.model import (
     DAY,
     HOUR,
+    ID_BYTES,
     MINUTE,
     Actor,
     Attempt,
@@ -125,7 +127,9 @@ def settle_one(claim: LeasedDelivery, tx: Tx) -> None:
         next_attempt_at=None,
         ended_at=NOON + 100 * RETENTION,
         reason=None,
-        attempt=Attempt(**{**ATTEMPT, "id": new_id("att", NOON), "delivery_id": claim.delivery.id}),
+        attempt=Attempt(
+            **{**ATTEMPT, "id": new_id("att", NOON, os.urandom(ID_BYTES)), "delivery_id": claim.delivery.id}
+        ),
         lease=claim.lease,
     )
     outbox.record_results(tx, [settled])
