@@ -5,6 +5,7 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 from relay.errors import RelayError
@@ -12,6 +13,7 @@ from relay.telemetry import trace_context
 
 LOGGER = "relay"
 _FIELDS = "about"
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def log_fields(trace: str | None, **fields: str | int | None) -> dict[str, dict[str, str | int]]:
@@ -58,7 +60,7 @@ class JsonFormatter(TextFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03}+00:00",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -66,7 +68,12 @@ class JsonFormatter(TextFormatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return _encode(line)
+
+
+@lru_cache(1)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()[:19]
 
 
 def set_up_logging(format: str, level: str, stream: TextIO = sys.stderr) -> None:
@@ -79,5 +86,6 @@ def set_up_logging(format: str, level: str, stream: TextIO = sys.stderr) -> None
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(LOGGER).setLevel(level.upper())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line names them
     # `otel_spans.py` logs failures; the library's own messages may quote the collector's address and its credentials.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)

@@ -5,13 +5,13 @@ A pipe that nobody reads holds 64 KiB; after that every write to it waits, and t
 
 import logging
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from logging.handlers import QueueHandler, QueueListener
+from typing import TextIO, cast
 
 from relay.telemetry.log_format import LOGGER
 
@@ -24,6 +24,11 @@ REPEATS = 10
 _WINDOW = 60.0
 _REPORT_INTERVAL = 10.0
 """Seconds between two lines that report dropped lines."""
+
+_GATHERED = 0.01
+"""Seconds for which lines are gathered: to wake the thread costs more than to write a line."""
+_TOGETHER = 100
+"""Lines that are written at once at most."""
 
 _LAST_LINES = 0.8
 """Seconds for writing the remaining lines when the process ends."""
@@ -66,6 +71,8 @@ class Repeats:
 
     def ended(self, all: bool = False) -> list[logging.LogRecord]:
         """A line for each error with counted occurrences whose minute is over; with `all`, for every one."""
+        if not self._windows:
+            return []
         with self._lock:
             now = self._clock()
             over = [key for key, window in self._windows.items() if all or now - window.began >= _WINDOW]
@@ -77,57 +84,79 @@ class Repeats:
         ]
 
 
-class _Sender(QueueHandler):
-    """Puts formatted lines into the queue, and counts the lines for which it has no room."""
+class _Sender(logging.Handler):
+    """Formats lines and keeps them until they are written; counts the lines for which it has no room."""
 
-    def __init__(self, lines: "queue.Queue[logging.LogRecord | None]", repeats: Repeats) -> None:
-        super().__init__(lines)
-        self._lines, self._repeats = lines, repeats
+    def __init__(self, max_lines: int, repeats: Repeats) -> None:
+        super().__init__()
+        self._max_lines, self._repeats = max_lines, repeats
+        self.lines: deque[str] = deque()
+        self.has_lines = threading.Event()
         self.dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         for line in (*self._repeats.ended(), *([record] if self._repeats.passes(record) else [])):
-            super().emit(line)
+            if len(self.lines) >= self._max_lines:
+                self.dropped += 1  # the handler's lock is held
+                continue
+            try:
+                self.lines.append(f"{self.format(line)}\n")
+            except Exception:
+                self.handleError(line)
+        if not self.has_lines.is_set():
+            self.has_lines.set()
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self._lines.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1  # a handler's lock is held
+    def take_report(self) -> str:
+        """The line that reports the dropped lines, which are then forgotten."""
+        with self.lock or threading.Lock():
+            dropped, self.dropped = self.dropped, 0
+        text = "%d log lines were dropped because they could not be written fast enough"
+        return f"{self.format(_line(logging.WARNING, text, dropped))}\n"
 
 
-class LogThread(QueueListener):
-    """Writes the lines of the queue with the log's original handler."""
+class LogThread:
+    """Writes the lines to the stream of the log's original handler."""
 
     def __init__(self, handler: logging.Handler, max_lines: int, repeats: Repeats) -> None:
-        self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(max_lines)
+        self._stream: TextIO = cast("logging.StreamHandler[TextIO]", handler).stream
         self._repeats, self._quiet_until = repeats, 0.0
-        self.sender = _Sender(self._lines, repeats)
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self.sender = _Sender(max_lines, repeats)
         self.sender.setFormatter(handler.formatter)
-        handler.setFormatter(None)  # lines from the queue are already formatted
-        super().__init__(self._lines, handler)
 
-    def handle(self, record: logging.LogRecord) -> None:
-        super().handle(record)
-        if self.sender.dropped and self._lines.empty() and time.monotonic() >= self._quiet_until:
-            self._quiet_until = time.monotonic() + _REPORT_INTERVAL
-            with self.sender.lock or threading.Lock():
-                dropped, self.sender.dropped = self.sender.dropped, 0
-            text = "%d log lines were dropped because they could not be written fast enough"
-            super().handle(self.sender.prepare(_line(logging.WARNING, text, dropped)))
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def _write(self) -> None:
+        """Writes lines until `close`, those of some milliseconds at once."""
+        sender = self.sender
+        while sender.lines or not self._ends.is_set():
+            sender.has_lines.wait()
+            self._ends.wait(_GATHERED)
+            sender.has_lines.clear()
+            while sender.lines:
+                self._write_together([sender.lines.popleft() for _ in range(min(len(sender.lines), _TOGETHER))])
+            if sender.dropped and time.monotonic() >= self._quiet_until:
+                self._quiet_until = time.monotonic() + _REPORT_INTERVAL
+                self._write_together([sender.take_report()])
+
+    def _write_together(self, lines: Sequence[str]) -> None:
+        try:
+            self._stream.write("".join(lines))
+            self._stream.flush()
+        except (OSError, ValueError):  # its reader is gone, or the disk is full
+            self.sender.dropped += len(lines)
 
     def close(self) -> bool:
         """Ends the thread once all lines are written; returns whether that took less than a second."""
         for line in self._repeats.ended(all=True):
             self.sender.emit(line)
-        thread, self._thread = self._thread, None
-        try:
-            self._lines.put(None, timeout=_LAST_LINES / 2)  # the sentinel of QueueListener
-        except queue.Full:
-            return False
-        if thread is not None:
-            thread.join(_LAST_LINES / 2)
-        return thread is None or not thread.is_alive()
+        self._ends.set()
+        self.sender.has_lines.set()
+        self._thread.join(_LAST_LINES)
+        return not self._thread.is_alive()
 
     def leave(self, code: int) -> None:
         """Ends the process at once, after at most a second for the log."""
@@ -158,4 +187,3 @@ def log_on_a_thread(max_lines: int = MAX_LINES) -> Iterator[LogThread]:
         if not log.close():
             os._exit(code)
         root.handlers[:] = [handler]
-        handler.setFormatter(log.sender.formatter)

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -84,6 +85,19 @@ def test_closing_an_unread_log_does_not_wait_for_a_reader() -> None:
         writes.join(30)
         assert not writes.is_alive()
     assert [line.strip() for line in said[1:]] == ["line 0", "line 1", "line 2"]
+
+
+def test_a_log_whose_reader_is_gone_loses_lines_and_nothing_else() -> None:
+    """The thread goes on, and the block ends as ever."""
+    read, write = os.pipe()
+    with suppress(BrokenPipeError), os.fdopen(write, "w", buffering=1) as pipe:
+        os.close(read)
+        log = LogThread(logging.StreamHandler(pipe), 100, Repeats())
+        log.start()
+        for number in range(3):
+            log.sender.handle(a_failure("line %d", number))
+        assert log.close()
+    assert log.sender.dropped > 0
 
 
 def a_failure(text: str, *words: object) -> logging.LogRecord:
