@@ -69,8 +69,9 @@ class AdmissionControl:
         self.concurrency, self.per_host, self.per_endpoint = concurrency, per_host, per_endpoint
         self._lock = threading.Lock()
         self._used: Counter[Slots] = Counter()
-        self._in_flight: set[str] = set()
-        """Ids of deliveries whose result is not recorded yet: none of them is leased again before that."""
+        self._in_flight: dict[str, list[Slots]] = {}
+        """The counts in which a delivery uses a slot, by its id, until its result is recorded: none of them is leased
+        again before that."""
         self._allowed: dict[str, int] = {}
         self._next_slot: dict[str, Instant] = {}
         self._skipped: dict[str, tuple[Instant, str]] = {}
@@ -82,6 +83,11 @@ class AdmissionControl:
     def free(self) -> int:
         """The number of further attempts that may begin."""
         return self.concurrency - self._used[_RELAY]
+
+    @property
+    def in_flight(self) -> int:
+        """The number of deliveries whose results are not recorded."""
+        return len(self._in_flight)
 
     def admit(self, due: Sequence[DueDelivery], now: Instant) -> Admitted:
         """Acquires slots for the deliveries that may begin; endpoints with the fewest attempts in flight come first."""
@@ -104,23 +110,23 @@ class AdmissionControl:
                 return admitted
             for delivery in due:
                 is_healthy = delivery.endpoint_enabled and delivery.paused_until is None and not delivery.failures
-                if is_healthy and min_interval(delivery) is None and self._has_slot(delivery):
-                    self._acquire(delivery)
+                if is_healthy and min_interval(delivery) is None and self._acquire(delivery):
                     admitted.append(delivery)
             return admitted
 
     def release(self, due: DueDelivery) -> None:
         """Frees the slot of an attempt that ended."""
         with self._lock:
-            for slots, _ in self._limits(due):
+            for slots in self._in_flight[due.id]:
                 self._used[slots] -= 1
                 if self._used[slots] <= 0:
                     del self._used[slots]
+            self._in_flight[due.id] = []
 
     def recorded(self, due: DueDelivery) -> None:
         """Lets a delivery be leased again: its result is stored, or never will be."""
         with self._lock:
-            self._in_flight.discard(due.id)
+            self._in_flight.pop(due.id, None)
 
     def cancel(self, due: DueDelivery) -> None:
         """Frees the slot of an attempt that is not made."""
@@ -173,11 +179,10 @@ class AdmissionControl:
             admitted.paused[due.endpoint_id] = until
         elif due.is_ungathered:
             admitted.ungathered.append(due)
-        elif self._has_slot(due):
-            if (slot := max(self._next_slot.get(due.endpoint_id, 0), due.next_slot_at or 0)) > now:
+        elif (slot := max(self._next_slot.get(due.endpoint_id, 0), due.next_slot_at or 0)) > now:
+            if self._slots(due) is not None:
                 admitted.next_slot_at = min(slot, admitted.next_slot_at or slot)
-                return
-            self._acquire(due)
+        elif self._acquire(due):
             admitted.start.append(due)
             if interval := min_interval(due):
                 self._next_slot[due.endpoint_id] = now + interval
@@ -193,14 +198,8 @@ class AdmissionControl:
             return min(due.next_slot_at, now + PROBE_WAIT)
         return None
 
-    def _has_slot(self, due: DueDelivery) -> bool:
-        return all(self._used[slots] < limit for slots, limit in self._limits(due))
-
     def _limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
-        """Yields each count in which the delivery uses a slot, with its limit.
-
-        The counts of a delivery are the same from its start to its end; only the limits change.
-        """
+        """Yields each count in which the delivery uses a slot, with its limit."""
         yield _RELAY, self.concurrency
         yield ("host", due.host), self.per_host
         yield ("endpoint", due.endpoint_id), self._allowed.get(due.endpoint_id, self.per_endpoint)
@@ -223,11 +222,25 @@ class AdmissionControl:
         if not due.is_proven:
             yield ("site", due.owner or "", site_of(due.host)), self.per_host
 
-    def _acquire(self, due: DueDelivery) -> None:
-        self._used.update(slots for slots, _ in self._limits(due))
-        self._in_flight.add(due.id)
+    def _slots(self, due: DueDelivery) -> list[Slots] | None:
+        """The counts in which the delivery uses a slot; None if one of them has no slot free."""
+        counts = []
+        for slots, limit in self._limits(due):
+            if self._used.get(slots, 0) >= limit:
+                return None
+            counts.append(slots)
+        return counts
+
+    def _acquire(self, due: DueDelivery) -> bool:
+        """Acquires the slots of a delivery, if all are free."""
+        if (counts := self._slots(due)) is None:
+            return False
+        for slots in counts:
+            self._used[slots] = self._used.get(slots, 0) + 1
+        self._in_flight[due.id] = counts
         if is_probe(due):
             self._allowed[due.endpoint_id] = 1
+        return True
 
 
 class Reservation:

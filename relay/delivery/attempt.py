@@ -47,17 +47,15 @@ class CompletedAttempt:
     """An attempt whose result is not stored yet."""
 
     leased: LeasedDelivery
+    endpoint: Endpoint
+    """The endpoint when the attempt began."""
     outcome: SendResult
     started_at: Instant
     duration_ms: int
-    format: str
-    """The endpoint's format when the attempt began."""
     due: DueDelivery | None = None
     """The due delivery that was leased; None for a test."""
     discard_response: bool = False
     """The database rejected the response: only the decision is stored."""
-    endpoint: str = ""
-    """The endpoint's name, or its id if it has none: for the log."""
 
     @property
     def probe(self) -> DueDelivery | None:
@@ -91,7 +89,7 @@ async def send(
 
 def redacted(outcome: SendResult, endpoint: Endpoint) -> SendResult:
     """The result without the endpoint's secrets."""
-    if not isinstance(outcome, HttpResponse):
+    if not isinstance(outcome, HttpResponse) or not (outcome.body or outcome.body_error):
         return outcome
     is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
     error = outcome.body_error and redact(outcome.body_error.encode(), endpoint).decode()
@@ -131,7 +129,7 @@ def attempt_summary(completed: CompletedAttempt, decision: AttemptDecision) -> s
     outcome = completed.outcome
     status = f"answered {outcome.status}" if isinstance(outcome, HttpResponse) else outcome.kind
     result = status if decision.error is None else decision.error
-    subject = f"job {delivery.job_id}, endpoint {completed.endpoint or delivery.endpoint_id}"
+    subject = f"job {delivery.job_id}, endpoint {completed.endpoint.name or delivery.endpoint_id}"
     text = f"{subject}: {result}; attempt {delivery.attempts + 1}"
     if decision.next_attempt_at is not None:
         return f"{text}, next at {to_rfc3339(decision.next_attempt_at)}"

@@ -101,10 +101,21 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._may_wait = True
+        """Whether due deliveries may wait for a slot."""
         self._lease = rules.timeout * 2 + 10 * SECOND
         self._leases = count(1)
         self._recorder = ResultRecorder(
-            store, rules, clock, telemetry, rng, self._admission, self._refill, self._lease, seen_since, store_news
+            store,
+            rules,
+            clock,
+            telemetry,
+            rng,
+            self._admission,
+            self._results_recorded,
+            self._lease,
+            seen_since,
+            store_news,
         )
         self.caught_up_at = clock()
         """When the relay last had started every due delivery that its endpoint could take."""
@@ -138,7 +149,7 @@ class Dispatcher:
 
     async def tick(self) -> None:
         """Starts an attempt of every due delivery that gets a slot. Raises StoreError."""
-        ends_reached = 0
+        self._may_wait, ends_reached = True, 0
         while not self._stopping and self._admission.free > 0:
             now = self._clock()
             if self.suspended:
@@ -155,7 +166,7 @@ class Dispatcher:
                 continue
             ends_reached += round_ends
             if ends_reached > 1:  # a whole round over all endpoints started nothing, wherever it began
-                self.caught_up_at = now
+                self.caught_up_at, self._may_wait = now, bool(due) or round_ends == 1
                 return
 
     def reserve(self) -> Reservation:
@@ -192,8 +203,8 @@ class Dispatcher:
         mail, egress = self._mail_for(endpoint), self._egress_of(endpoint)
         outcome, duration = await send(egress, endpoint, event.id, body, self._rules.timeout, now, mail=mail)
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
-        completed = CompletedAttempt(leased, outcome, now, duration, endpoint.format)
-        decision = self._recorder.classify(completed, endpoint, now)
+        completed = CompletedAttempt(leased, endpoint, outcome, now, duration)
+        decision = self._recorder.classify(completed, now)
         return to_attempt(completed, decision, self._store.random_bytes(ID_BYTES))
 
     async def _select_due(self, now: Instant) -> tuple[list[DueDelivery], int]:
@@ -285,8 +296,14 @@ class Dispatcher:
             self._timer.cancel()
         self._timer = loop.call_at(at, self.wake)
 
+    def _results_recorded(self, all_ended: bool) -> None:
+        self._may_wait |= not all_ended
+        self._refill()
+
     def _refill(self) -> None:
         """To be called after slots were freed or results recorded: there may be more to lease."""
+        if not self._may_wait:
+            return
         if self._admission.free * _REFILL >= self._rules.concurrency:
             self.wake()
         else:
@@ -348,13 +365,13 @@ class Dispatcher:
         except StoreError as error:
             self._telemetry.log.error(text, leased.delivery.id, error)
 
-    async def _send_living(self, endpoint: Endpoint, leased: LeasedDelivery) -> tuple[SendResult, int] | Hold | None:
-        """The result if the event is shown in a message that changes, or what holds it; None if a plain request is to
-        be sent."""
-        if self._living is None or not self._living.handles(endpoint, leased.delivery):
-            return None
+    async def _send_living(
+        self, living: LivingMessages, endpoint: Endpoint, leased: LeasedDelivery
+    ) -> tuple[SendResult, int] | Hold | None:
+        """The result of showing the event in a message that changes, or what holds it; None if a plain request is to be
+        sent."""
         may_hold = leased.trigger == outbox.SCHEDULE and leased.delivery.digest_id is None
-        result = await self._living.send(endpoint, leased.delivery, may_hold)
+        result = await living.send(endpoint, leased.delivery, may_hold)
         return (redacted(result[0], endpoint), result[1]) if isinstance(result, tuple) else result
 
     async def _attempt(self, leased: LeasedDelivery, endpoint: Endpoint, due: DueDelivery) -> CompletedAttempt | None:
@@ -362,11 +379,13 @@ class Dispatcher:
         delivery, started = leased.delivery, self._clock()
         try:
             with self._telemetry.attempt_span(delivery, endpoint) as span:
-                living = await self._send_living(endpoint, leased)
-                if isinstance(living, Hold):
-                    await self._hold(leased, living)
+                result = None
+                if self._living is not None and self._living.handles(endpoint, delivery):
+                    result = await self._send_living(self._living, endpoint, leased)
+                if isinstance(result, Hold):
+                    await self._hold(leased, result)
                     return None
-                outcome, duration = living or await send(
+                outcome, duration = result or await send(
                     self._egress_of(endpoint),
                     endpoint,
                     delivery.event_id,
@@ -391,5 +410,4 @@ class Dispatcher:
         if isinstance(outcome, RequestFailed) and outcome.kind == BUSY:
             await self._postpone(leased, self._rules.timeout)
             return None
-        name = endpoint.name or endpoint.id
-        return CompletedAttempt(leased, outcome, started, duration, endpoint.format, due, endpoint=name)
+        return CompletedAttempt(leased, endpoint, outcome, started, duration, due)

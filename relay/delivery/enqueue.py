@@ -33,7 +33,7 @@ def enqueue(
     endpoint are held: pending, without a next attempt. Quiet hours and digests hold news of success at chats. An ending
     cancels the job's start that a chat has not got yet. Locks the disabled endpoints among the subscribers.
     """
-    subscribers, enqueued = list(subscribers), Enqueued()
+    subscribers, enqueued, bodies = list(subscribers), Enqueued(), dict[str, bytes]()
     if event.type in FINAL_EVENTS and (chats := [item.id for item, _ in subscribers if _shows_starts(item)]):
         outbox.cancel_starts(tx, chats, (event.workspace, event.job_id), now, "the job ended before its start was sent")
     disabled = lock_disabled(tx, {endpoint.id for endpoint, _ in subscribers if not endpoint.enabled})
@@ -42,7 +42,16 @@ def enqueue(
         for subscriber in subscribers[start : start + _BATCH]:
             endpoint, hold = subscriber[0], _hold(event, subscriber[0], now)
             due_at = hold.until if hold else now + first_delay
-            delivery = _delivery(tx, event, subscriber, now, None if endpoint.id in disabled else due_at, trace)
+            delivery = Delivery.of(
+                event,
+                endpoint.id,
+                subscriber[1],
+                id=new_row_id(tx, "dlv", now),
+                body=_render(event, subscriber, bodies),
+                now=now,
+                due_at=None if endpoint.id in disabled else due_at,
+                trace=trace,
+            )
             if hold is None:
                 sendable.append((delivery, endpoint))
             else:
@@ -66,9 +75,11 @@ def _hold(event: Event, endpoint: Endpoint, now: Instant) -> Hold | None:
     return None if formats.has_living_messages(endpoint.format) else hold_of(endpoint, event.type, now)
 
 
-def _delivery(
-    tx: Tx, event: Event, subscriber: Subscriber, now: Instant, due_at: Instant | None, trace: str | None
-) -> Delivery:
+def _render(event: Event, subscriber: Subscriber, shared: dict[str, bytes]) -> bytes:
+    """The body; without a registration it is the same for all endpoints of one format: `shared` has these."""
     endpoint, registration = subscriber
-    id, body = new_row_id(tx, "dlv", now), formats.render(endpoint.format, event, registration, endpoint.template)
-    return Delivery.of(event, endpoint.id, registration, id=id, body=body, now=now, due_at=due_at, trace=trace)
+    if registration is not None:
+        return formats.render(endpoint.format, event, registration, endpoint.template)
+    if (body := shared.get(endpoint.format_identity)) is None:
+        body = shared[endpoint.format_identity] = formats.render(endpoint.format, event, None, endpoint.template)
+    return body

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from relay.config import DeliverySection
 from relay.delivery import digest, endpoint_health, retry_policy
@@ -23,12 +24,18 @@ from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_n
 
 _BATCH = 200
 
+_GATHERED = 0.01
+"""Seconds for which results are gathered while other attempts are in flight: many cost hardly more than one."""
+
 Decided = tuple[CompletedAttempt, AttemptDecision]
 """An attempt, and the decision about it."""
 
 
 class ResultRecorder:
-    """Stores the results of attempts; calls `recorded` after each batch. `lease` is the length of a lease in ms."""
+    """Stores the results of attempts; calls `recorded` after each batch, with whether its deliveries have all ended.
+
+    `lease` is the length of a lease in ms.
+    """
 
     def __init__(
         self,
@@ -38,7 +45,7 @@ class ResultRecorder:
         telemetry: Telemetry,
         rng: random.Random,
         admission: AdmissionControl,
-        recorded: Callable[[], None],
+        recorded: Callable[[bool], None],
         lease: int,
         seen_since: Callable[[], Instant] = lambda: 0,
         store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
@@ -68,48 +75,54 @@ class ResultRecorder:
         if self.task is not None:
             await asyncio.wait([self.task], timeout=1)
 
-    def classify(self, completed: CompletedAttempt, endpoint: Endpoint | None, now: Instant) -> AttemptDecision:
+    def classify(self, completed: CompletedAttempt, now: Instant) -> AttemptDecision:
         """The decision about an attempt. Never raises: a response that can't be classified is a failed attempt."""
         try:
-            decision = self._classify(completed, completed.outcome, endpoint, now)
+            decision = self._classify(completed, completed.outcome, now)
             return without_response_text(decision) if completed.discard_response else decision
         except Exception as error:
             text = "the response to delivery %s could not be classified; the attempt counts as failed"
             self._telemetry.log.exception(text, completed.leased.delivery.id)
             fault = RequestFailed("internal", f"the relay failed to classify the response: {type(error).__name__}")
-            return self._classify(completed, fault, endpoint, now)
+            return self._classify(completed, fault, now)
 
-    def _classify(
-        self, completed: CompletedAttempt, outcome: SendResult, endpoint: Endpoint | None, now: Instant
-    ) -> AttemptDecision:
-        format, template = (endpoint.format, endpoint.template) if endpoint else ("standard", None)
+    def _classify(self, completed: CompletedAttempt, outcome: SendResult, now: Instant) -> AttemptDecision:
+        endpoint, schedule = completed.endpoint, self._rules.schedule
         tries, jitter = completed.leased.delivery.attempts_in_run + 1, self._rng.random()
-        decision = retry_policy.classify_attempt(outcome, format, tries, self._rules.schedule, now, jitter, template)
+        decision = retry_policy.classify_attempt(
+            outcome, endpoint.format, tries, schedule, now, jitter, endpoint.template
+        )
         return retry_policy.after_replay(decision) if completed.leased.trigger == REPLAY else decision
 
     async def _drain(self) -> None:
         """Stores queued results until none is left, in batches of those that arrived meanwhile."""
         try:
             while not self._queue.empty():
+                if self._admission.in_flight > self._queue.qsize():
+                    await asyncio.sleep(_GATHERED)
                 batch = [self._queue.get_nowait()]
                 while len(batch) < _BATCH and not self._queue.empty():
                     batch.append(self._queue.get_nowait())
+                all_ended = False
                 try:
-                    await self._store_batch(batch)
+                    all_ended = await self._store_batch(batch)
                 finally:
                     for completed in batch:
                         if completed.probe is not None:
                             self._admission.release(completed.probe)
                         if completed.due is not None:
                             self._admission.recorded(completed.due)
-                    self._recorded()
+                    self._recorded(all_ended)
         finally:
             self.task = None
 
-    async def _store_batch(self, batch: Sequence[CompletedAttempt]) -> None:
-        """Stores a batch; if that fails, each result by itself, so that one bad result repeats no other delivery."""
+    async def _store_batch(self, batch: Sequence[CompletedAttempt]) -> bool:
+        """Stores a batch; if that fails, each result by itself, so that one bad result repeats no other delivery.
+
+        Returns whether all is stored, and no delivery is attempted again.
+        """
         try:
-            await self._write(batch)
+            return await self._write(batch)
         except Exception:
             first, log = batch[0], self._telemetry.log
             if len(batch) > 1:
@@ -122,8 +135,9 @@ class ResultRecorder:
             else:
                 text = "the result of delivery %s could not be stored; the delivery is repeated when its lease expires"
                 log.exception(text, first.leased.delivery.id)
+            return False
 
-    async def _write(self, batch: Sequence[CompletedAttempt]) -> None:
+    async def _write(self, batch: Sequence[CompletedAttempt]) -> bool:
         """Stores a batch, and retries while the store fails and the leases hold. Raises any other error."""
         for _ in range(self._tries):
             try:
@@ -134,53 +148,57 @@ class ResultRecorder:
                 outlook = "the relay stops, they are repeated later" if self._stopping else "retrying in a second"
                 self._telemetry.log.error("results of %d attempts can't be stored, %s: %s", len(batch), outlook, error)
                 if self._stopping:
-                    return
+                    break
                 await asyncio.sleep(1)
                 continue
             self._report(decisions, health)
-            return
+            return all(decision.next_attempt_at is None and not completed.probe for completed, decision in decisions)
+        return False
 
     def _report(self, decisions: Sequence[Decided], health: Mapping[str, tuple[Endpoint, Endpoint]]) -> None:
         """Counts and logs the attempts of a stored batch, and what they changed."""
+        now = self._clock()
+        self._telemetry.attempts_done(
+            (completed.endpoint.format, decision.outcome) for completed, decision in decisions
+        )
         for completed, decision in decisions:
-            self._report_attempt(completed, decision)
+            delivery, summary = completed.leased.delivery, partial(attempt_summary, completed, decision)
+            self._telemetry.attempt_done(delivery, decision.outcome, completed.duration_ms, now, summary)
+            self._admission.record_result(delivery.endpoint_id, decision.outcome == "delivered")
         errors = _last_errors(decisions)
         for before, after in health.values():
             if before != after:
-                self._telemetry.endpoint_changed(before, after, self._clock(), errors.get(after.id))
+                self._telemetry.endpoint_changed(before, after, now, errors.get(after.id))
                 self._warn(before, after)
-
-    def _report_attempt(self, completed: CompletedAttempt, decision: AttemptDecision) -> None:
-        delivery, delivered = completed.leased.delivery, decision.outcome == "delivered"
-        text = attempt_summary(completed, decision)
-        self._telemetry.attempt_done(
-            delivery, completed.format, decision.outcome, completed.duration_ms, self._clock(), text
-        )
-        self._admission.record_result(delivery.endpoint_id, delivered)
 
     def _record_batch(
         self, tx: Tx, batch: Sequence[CompletedAttempt]
     ) -> tuple[list[Decided], dict[str, tuple[Endpoint, Endpoint]]]:
         """Classifies each attempt, then writes deliveries, attempts and the health of the endpoints.
 
-        Returns the decisions, and by id the endpoints before and after. Locks the endpoints' rows.
+        Returns the decisions, and by id, before and after, the endpoints whose health the attempts may change: a
+        success changes nothing at one that was well when its attempt began. Locks the rows of these endpoints.
         """
         now = self._clock()
-        before = endpoints.lock_many(tx, {completed.leased.delivery.endpoint_id for completed in batch})
+        decisions = [(completed, self.classify(completed, now)) for completed in batch]
+        unwell = {
+            completed.endpoint.id
+            for completed, decision in decisions
+            if not (decision.is_plain_success and completed.endpoint.is_well)
+        }
+        before = endpoints.lock_many(tx, unwell) if unwell else {}
         current = dict(before)
-        decisions = []
-        for completed in batch:
-            endpoint = current.get(completed.leased.delivery.endpoint_id)
-            decision = self.classify(completed, endpoint, now)
-            decisions.append((completed, decision))
-            if endpoint is not None:
+        for completed, decision in decisions:
+            if (endpoint := current.get(completed.endpoint.id)) is not None:
                 current[endpoint.id] = self._health_after(endpoint, completed, decision, now)
         scheduled = len(self._rules.schedule)
+        random = random_bytes(tx, ID_BYTES * len(batch))
+        of_ids = (random[start : start + ID_BYTES] for start in range(0, len(random), ID_BYTES))
         outbox.record_results(
             tx,
             [
-                to_delivery_update(completed, decision, now, random_bytes(tx, ID_BYTES), scheduled)
-                for completed, decision in decisions
+                to_delivery_update(completed, decision, now, of_id, scheduled)
+                for (completed, decision), of_id in zip(decisions, of_ids, strict=True)
             ],
         )
         endpoints.release_slots(tx, {completed.probe.endpoint_id for completed in batch if completed.probe is not None})

@@ -61,6 +61,11 @@ class AttemptDecision:
     is_last_retry: bool = False
     """Whether the next attempt is the last, however many the schedule has."""
 
+    @property
+    def is_plain_success(self) -> bool:
+        """Whether the receiver accepted the delivery, and asks for nothing else."""
+        return self.outcome == "delivered" and self.disable is None
+
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
@@ -139,7 +144,12 @@ def after_replay(decision: AttemptDecision) -> AttemptDecision:
     return replace(decision, status=DeliveryStatus.FAILED, next_attempt_at=None)
 
 
+_DELIVERED = AttemptDecision(status=DeliveryStatus.DELIVERED, outcome="delivered")
+
+
 def _delivered(response: HttpResponse) -> AttemptDecision:
+    if not response.body_error and "webhook-delivery" not in response.headers:
+        return _DELIVERED
     error = f"answered {response.status}; its body: {response.body_error}" if response.body_error else None
     disable = _unsubscribed("webhook-delivery: disable") if _webhook_delivery(response) == "disable" else None
     return AttemptDecision(

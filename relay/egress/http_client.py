@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -122,16 +122,16 @@ class WebhookHttpClient:
         """By address, the attempts in flight that have a limit for one address."""
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(
+    def post(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
-    ) -> tuple[SendResult, int]:
+    ) -> Coroutine[Any, Any, tuple[SendResult, int]]:
         """The result of one POST, and its duration in milliseconds: `timeout` ms of wall clock at most.
 
         With `per_address`, it is not sent while so many others with such a limit wait for the same address (the same
         /64 of IPv6), whatever their hosts: it fails as `busy`. Never raises for anything that a URL, a name server or
         a receiver does.
         """
-        return await self.request("POST", url, headers, body, timeout, per_address)
+        return self.request("POST", url, headers, body, timeout, per_address)
 
     async def request(
         self,
@@ -160,14 +160,17 @@ class WebhookHttpClient:
             target = self._validated(url)  # guard: url-at-sending
         except ValidationFailed as fault:
             return RequestFailed("blocked", fault.message)
+        lower = {}
         for name, value in headers.items():
-            if not _is_safe_header(name, value):  # guard: header-injection
+            lower_name = _safe_name(name)
+            if not lower_name or not _HEADER_VALUE.fullmatch(value):  # guard: header-injection
                 return RequestFailed("blocked", f"the header {name[:_MAX_SHOWN]!r} or its value can't be sent")
+            lower[lower_name] = value
         attempt = _Attempt(per_address=per_address)
         reset = _ATTEMPT.set(attempt)
         try:
             async with asyncio.timeout(timeout / 1_000):  # guard: attempt-time
-                return await self._exchange(method, target, headers, body, attempt)
+                return await self._exchange(method, target, lower, body, attempt)
         except aiohttp.ServerTimeoutError as error:
             return attempt.fail(self._failure(error, attempt))
         except TimeoutError:
@@ -179,8 +182,8 @@ class WebhookHttpClient:
             return attempt.fail(self._failure(error, attempt))
         finally:
             _ATTEMPT.reset(reset)
-            self._waiting.subtract(attempt.waits_for)
             for address in attempt.waits_for:
+                self._waiting[address] -= 1
                 if self._waiting[address] <= 0:
                     del self._waiting[address]
 
@@ -200,11 +203,10 @@ class WebhookHttpClient:
             self._session = self._open_session()
         if self._proxy is not None:
             await self._check_before_proxy(url)
-        lower = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
         async with self._session.request(
             method,
             url,
-            headers=lower,
+            headers={**headers, "accept-encoding": "identity"},
             data=body,
             proxy=self._proxy,
             allow_redirects=False,  # guard: receiver-redirect
@@ -275,10 +277,12 @@ class WebhookHttpClient:
             raise _BlockedAddress(reason)
 
 
-def _is_safe_header(name: str, value: str) -> bool:
-    """Whether a header stays on its line and neither frames nor routes the request; registration is far stricter."""
-    well_formed = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
-    return bool(well_formed) and name.lower() not in _FRAMING_HEADERS
+@lru_cache(_URL_CACHE_SIZE)
+def _safe_name(name: str) -> str:
+    """The name of a header in lower case; '' if it does not stay on its line, or if it frames or routes the request.
+    Registration is far stricter."""
+    lower = name.lower()
+    return lower if _HEADER_NAME.fullmatch(name) and lower not in _FRAMING_HEADERS else ""
 
 
 def _validated(rules: EgressRules, url: str) -> URL:

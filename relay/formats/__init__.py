@@ -5,6 +5,7 @@ One file per format holds one `Format`; a new format is a new file and a line in
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -151,6 +152,7 @@ def is_read_by_people(format: str) -> bool:
     return format in _CHATS
 
 
+@cache
 def min_interval(format: str) -> int | None:
     """Milliseconds between the starts of two requests to a receiver of this format; None if it has no rate limit."""
     rate = rate_limit(format)

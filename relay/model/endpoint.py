@@ -84,6 +84,11 @@ class Endpoint:
         return self.succeeded_at is not None or self.kind is EndpointKind.STANDING
 
     @property
+    def is_well(self) -> bool:
+        """Whether the last attempt that was recorded succeeded: one more success changes nothing."""
+        return self.succeeded_at is not None and not self.failures
+
+    @property
     def format_identity(self) -> str:
         """The part of the format that distinguishes endpoints with the same URL: its name and its template."""
         return format_identity(self.format, self.template)

@@ -10,6 +10,9 @@ def system_clock() -> Instant:
     return time.time_ns() // 1_000_000
 
 
+_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def monotonic_ms() -> Instant:
     """Milliseconds since some instant, by a clock that nobody can set. It counts suspended time if the system can."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+    return time.clock_gettime_ns(_CLOCK) // 1_000_000

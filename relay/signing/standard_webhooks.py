@@ -7,6 +7,7 @@ import base64
 import hmac
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from relay.signing import ed25519
@@ -66,6 +67,7 @@ def public_key_of(secret: str) -> str | None:
     return ed25519.public_key_of(secret) if scheme_of(secret) is SignatureScheme.ED25519 else None
 
 
+@lru_cache(1_000)
 def key_of(secret: str) -> bytes:
     """The HMAC key in a secret. Raises ValidationFailed (`invalid_secret`)."""
     return ed25519.decode_key(secret, PREFIX, range(MIN_SECRET_BYTES, MAX_SECRET_BYTES + 1), _HOW_TO_MAKE_ONE)
@@ -91,7 +93,8 @@ def headers(event_id: str, body: bytes, secrets: "Sequence[Secret]", now: Instan
     valid = [secret for secret in secrets if secret.until is None or now < secret.until]
     if not valid:  # guard: unsigned
         raise ValueError("no secret is valid now, so nothing can be signed")
-    valid.sort(key=lambda secret: (secret.until is not None, -(secret.until or 0)))
+    if len(valid) > 1:
+        valid.sort(key=lambda secret: (secret.until is not None, -(secret.until or 0)))
     timestamp = str(now // SECOND)
     signed = signed_content(event_id, timestamp, body)
     signatures = [signature(secret.value, signed) for secret in valid]

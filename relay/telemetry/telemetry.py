@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
@@ -112,15 +113,21 @@ class Telemetry:
         if watch.job is not None and watch.job.final_event in events and watch.job.ended_at_ms is not None:
             self.metrics.detection_delay.observe(max(0, now - watch.job.ended_at_ms) / 1_000)
 
+    def attempts_done(self, outcomes: Iterable[tuple[str, str]]) -> None:
+        """Attempts were recorded: for each, the endpoint's format and the outcome."""
+        for (format, outcome), number in Counter(outcomes).items():
+            self.metrics.attempts.labels(format, outcome).inc(number)
+
     def attempt_done(
-        self, delivery: Delivery, format: str, outcome: str, duration_ms: int, now: Instant, summary: str
+        self, delivery: Delivery, outcome: str, duration_ms: int, now: Instant, summary: Callable[[], str]
     ) -> None:
-        """An attempt at an endpoint with this format was recorded; `summary` is for the log."""
-        self.metrics.attempts.labels(format, outcome).inc()
+        """An attempt was recorded; `summary` gives the text for the log."""
         self.metrics.attempt_seconds.observe(duration_ms / 1_000)
         if outcome == "delivered" and delivery.reason is None:  # else it was held on purpose
             self.metrics.delivery_delay.observe(max(0, now - delivery.created_at) / 1_000)
         level = logging.INFO if outcome == "delivered" else logging.WARNING
+        if not self.log.isEnabledFor(level):
+            return
         fields = log_fields(
             delivery.trace,
             registration_id=delivery.registration_id,
@@ -133,7 +140,9 @@ class Telemetry:
             outcome=outcome,
             duration_ms=duration_ms,
         )
-        self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, summary, extra=fields)
+        about = (delivery.id, delivery.event_type.value, summary())
+        # Not by `log.log`, which finds out where the line is logged: nobody reads that, and there are many such lines.
+        self.log.handle(self.log.makeRecord(LOGGER, level, "", 0, "%s of %s: %s", about, None, extra=fields))
 
     def configured(self, workspaces: Iterable[str], now: Instant) -> None:
         """The relay starts with a configuration."""

@@ -206,8 +206,8 @@ def _new_body_for_each_attempt(patch: Patch) -> None:
 def _gives_up_after_a_failure(patch: Patch) -> None:
     honest = recorder.ResultRecorder.classify
 
-    def classify(self: Any, completed: Any, endpoint: Any, now: int) -> Any:
-        decision = honest(self, completed, endpoint, now)
+    def classify(self: Any, completed: Any, now: int) -> Any:
+        decision = honest(self, completed, now)
         if decision.status is DeliveryStatus.PENDING:
             return replace(decision, status=DeliveryStatus.FAILED, next_attempt_at=None)
         return decision

@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -19,7 +19,7 @@ from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, due_deliveries, endpoints
 from relay.store.tables.filters import DeliveryFilter
-from relay.store.tables.outbox import Leased
+from relay.store.tables.outbox import Leased, LeasedDelivery
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
 from tests.make import NOON, claim_due, make_endpoint, make_event
@@ -123,6 +123,40 @@ async def test_an_inserted_delivery_is_leased_and_begins_without_a_tick(store: S
     assert sorted(wire.came) == [one.url for one in subscribers]
     found, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), DeliveryFilter()))
     assert {(one.status, one.attempts, one.attempts_in_run) for one in found} == {(DeliveryStatus.DELIVERED, 1, 1)}
+
+
+class CountsLeases:
+    """A store that counts the leases that its transactions give."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.leases = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, work: Callable[[Tx], T], *, at_end: bool = False) -> T:
+        result = await self._store.write(work, at_end=at_end)
+        match result:
+            case [(LeasedDelivery(), Endpoint()), *_] as leased:  # as they are inserted
+                self.leases += len(leased)
+            case ([(LeasedDelivery(), Endpoint()), *_] as leased, set()):  # those that are due
+                self.leases += len(leased)
+        return result
+
+
+async def test_no_lease_is_given_back(store: Store, clock: Clock) -> None:
+    """Five events to 100 subscribers, and ten slots: each delivery is leased once, sent once and recorded once."""
+    wire, subscribers, counting = Wire(), make_subscribers(100), CountsLeases(store)
+    sender = dispatcher(cast(Store, counting), wire, clock, 10)
+    running = asyncio.create_task(sender.run())
+    for number in range(5):
+        await deliver(cast(Store, counting), sender, subscribers, f"j{number}")
+        sender.wake()
+    async with asyncio.timeout(30):
+        while await pending(store):
+            await asyncio.sleep(0)
+    running.cancel()
+    assert (counting.leases, len(wire.came)) == (500, 500)
 
 
 async def test_no_more_deliveries_are_leased_than_begin(store: Store, clock: Clock) -> None:

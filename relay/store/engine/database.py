@@ -5,7 +5,7 @@ statements it has.
 """
 
 import asyncio
-import secrets
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -52,7 +52,7 @@ def cipher_of(tx: Tx) -> FieldCipher:
 
 def random_bytes(tx: Tx, number: int) -> bytes:
     """So many random bytes, of the source of the transaction's store."""
-    source: RandomBytes = tx.get_execution_options().get(_RANDOM_BYTES, secrets.token_bytes)
+    source: RandomBytes = tx.get_execution_options().get(_RANDOM_BYTES, os.urandom)
     return source(number)
 
 
@@ -76,7 +76,7 @@ class Store:
         lock: ExitStack | None,
         clock: Callable[[], Instant],
         versions_behind: int = 0,
-        random_bytes: RandomBytes = secrets.token_bytes,
+        random_bytes: RandomBytes = os.urandom,
         threads: ThreadPool = ThreadPoolExecutor,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -118,7 +118,7 @@ class Store:
         url: str,
         cipher: FieldCipher | None = None,
         clock: Callable[[], Instant] | None = None,
-        random_bytes: RandomBytes = secrets.token_bytes,
+        random_bytes: RandomBytes = os.urandom,
         threads: ThreadPool = ThreadPoolExecutor,
         report: migrate.Report = lambda _: None,
         check: migrate.Check = lambda _: None,

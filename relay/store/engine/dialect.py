@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql.dml import ReturningInsert
 
 from relay.errors import ConstraintViolation, StoreError, StoreNotReady
 from relay.model import Instant
@@ -250,7 +251,7 @@ def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> 
     """INSERT of the rows that violate no unique index. Returns the primary keys of the inserted rows."""
     if not rows:
         return set()
-    inserted = tx.execute(_insert_new(tx.dialect.name, table), rows if len(rows) > 1 else rows[0])
+    inserted = tx.execute(_insert_new_returning(tx.dialect.name, table), rows if len(rows) > 1 else rows[0])
     return {tuple(key) for key in inserted}
 
 
@@ -308,10 +309,16 @@ def count_other_connections(tx: Connection) -> int:
 
 
 @cache
-def _insert_new(dialect: str, table: Table) -> Insert:
-    """Built once for each table: building and compiling it costs more than running it."""
+def insert_new_statement(dialect: str, table: Table) -> Insert:
+    """INSERT that leaves out the rows that violate a unique index. Built once for each table: building and compiling it
+    costs more than running it."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns)
+    return insert(table).on_conflict_do_nothing()
+
+
+@cache
+def _insert_new_returning(dialect: str, table: Table) -> ReturningInsert[Any]:
+    return insert_new_statement(dialect, table).returning(*table.primary_key.columns)
 
 
 _LOST = {"40001", "40P01"}

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Row, Text, bindparam, delete, or_, select, up
 
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.security import FieldCipher
-from relay.store.engine import dialect, encrypted_columns, paging
+from relay.store.engine import dialect, encrypted_columns, many_rows, paging
 from relay.store.engine.database import Tx, cipher_of
 from relay.store.engine.schema import endpoints
 
@@ -20,7 +20,7 @@ _CACHE_SIZE = 1_000
 _NAMES = (*Endpoint.__slots__, "fingerprint")
 _COLUMNS = [endpoints.c[name] for name in _NAMES]
 
-_MANY = select(*_COLUMNS).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
+_MANY = select(*_COLUMNS).where(many_rows.is_among(endpoints.c.id, "ids"))
 _LOCK_MANY = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
 _FOR_UPDATE = select(*_COLUMNS).order_by(endpoints.c.id).with_for_update()
 _FOR_UPDATE_BY_ID = _FOR_UPDATE.where(endpoints.c.id == bindparam("of"))
@@ -38,7 +38,7 @@ _LOCK_STANDING_AND = (
     .where(
         or_(
             endpoints.c.kind == EndpointKind.STANDING.value,
-            endpoints.c.id.in_(bindparam("ids", expanding=True)),
+            many_rows.is_among(endpoints.c.id, "ids"),
         )
     )
     .order_by(endpoints.c.id)

@@ -1,7 +1,8 @@
 """The outbox: pending deliveries are leased, attempted, and their results recorded."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -11,9 +12,12 @@ from sqlalchemy import (
     Integer,
     Row,
     Text,
+    Update,
     and_,
     bindparam,
     case,
+    literal_column,
+    null,
     or_,
     select,
     update,
@@ -30,12 +34,13 @@ from relay.model import (
     Instant,
     parse_event_type,
 )
-from relay.store.engine import dialect
+from relay.store.engine import many_rows
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import attempts, deliveries, endpoints
 from relay.store.tables.due_deliveries import is_pending
 
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
+_VALUES, _ATTEMPT_VALUES = attrgetter(*Delivery.__slots__), attrgetter(*Attempt.__slots__)
 
 SCHEDULE = "schedule"
 """The trigger of deliveries that nobody sent by hand."""
@@ -45,39 +50,56 @@ IS_IN_DIGEST = and_(
 )
 """The condition that another delivery, that of a digest, sends it."""
 
+
+def _literal(status: DeliveryStatus) -> ColumnElement[str]:
+    return literal_column(f"'{status.value}'")
+
+
 # --- statements of every delivery, built once: building one costs more than running it ------------------------------
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
-_IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
 
 # rule: lease-only-due
-_LEASABLE = select(deliveries.c.id).where(deliveries.c.id.in_(_IDS), deliveries.c.next_attempt_at <= _NOW)
+_LEASABLE = select(deliveries.c.id).where(
+    many_rows.is_among(deliveries.c.id, "ids"), deliveries.c.next_attempt_at <= _NOW
+)
 _LEASE = (
     update(deliveries)
     .where(deliveries.c.id.in_(_LEASABLE.with_for_update(skip_locked=True)))
     .values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))  # rule: lease-expires
     .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger, deliveries.c.triggered_by)
 )
-_RECORD_RESULT = (
-    update(deliveries)
-    .where(
-        deliveries.c.id == bindparam("delivery"),
-        # rule: result-needs-lease
-        ((deliveries.c.leased_by == bindparam("token")) & (deliveries.c.status == DeliveryStatus.PENDING.value))
-        | (bindparam("new_status", type_=Text) == DeliveryStatus.DELIVERED.value),  # rule: success-counts-always
+
+
+def _record_result(new: many_rows.Values) -> Update:
+    # rule: result-needs-lease
+    is_ours = and_(deliveries.c.leased_by == new["token"], deliveries.c.status == _literal(DeliveryStatus.PENDING))
+    is_success = new["status"] == _literal(DeliveryStatus.DELIVERED)  # rule: success-counts-always
+    return (
+        update(deliveries)
+        .where(deliveries.c.id == new["delivery"], or_(is_ours, is_success))
+        .values(
+            status=new["status"],  # rule: states-in-order
+            attempts_in_run=new["attempts_in_run"],
+            next_attempt_at=new["next_attempt_at"],  # rule: ended-is-not-due
+            ended_at=new["ended_at"],
+            reason=new["reason"],
+            status_code=new["status_code"],
+            attempts=case((deliveries.c.attempts < new["number"], new["number"]), else_=deliveries.c.attempts),
+            leased_by=null(),
+        )
     )
-    .values(
-        status=bindparam("new_status"),  # rule: states-in-order
-        attempts_in_run=bindparam("new_attempts_in_run"),
-        next_attempt_at=bindparam("new_next_attempt_at"),  # rule: ended-is-not-due
-        ended_at=bindparam("new_ended_at"),
-        reason=bindparam("new_reason"),
-        status_code=bindparam("new_status_code", type_=Integer),
-        attempts=case((deliveries.c.attempts < bindparam("number"), bindparam("number")), else_=deliveries.c.attempts),
-        leased_by=None,
-    )
+
+
+_RESULT = ("status", "attempts_in_run", "next_attempt_at", "ended_at", "reason", "status_code")
+_RECORD_RESULT = many_rows.ForEach(
+    {name: deliveries.c[name].type for name in _RESULT} | {"delivery": Text(), "token": Text(), "number": Integer()},
+    _record_result,
 )
-_ADD_ATTEMPTS = attempts.insert()
+_ADD_ATTEMPTS = many_rows.ForEach(
+    {name: attempts.c[name].type for name in Attempt.__slots__},
+    lambda new: many_rows.insert_values(attempts.insert(), new),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,24 +173,26 @@ def insert(tx: Tx, new: Sequence[tuple[Delivery, Endpoint]], leasing: Leasing | 
     if leasing is not None:
         leases = leasing.lease([_due(delivery, endpoint) for delivery, endpoint in new])
     rows = [_row(delivery, endpoint, leases.get(delivery.id)) for delivery, endpoint in new]
-    inserted = {id for (id,) in dialect.insert_new(tx, deliveries, rows)}
-    enqueued = Enqueued(added=len(inserted))
+    enqueued = Enqueued(added=many_rows.insert_each_new(tx, deliveries, rows))
+    if enqueued.added < len(new):
+        ids = {delivery.id for delivery, _ in new}
+        inserted = set(tx.execute(select(deliveries.c.id).where(deliveries.c.id.in_(ids))).scalars())
+        enqueued.added += sum(_revive(tx, delivery) for delivery, _ in new if delivery.id not in inserted)
+        new = [item for item in new if item[0].id in inserted]
     for delivery, endpoint in new:
-        if delivery.id not in inserted:
-            enqueued.added += _revive(tx, delivery)
-        elif (lease := leases.get(delivery.id)) is not None:
-            leased = replace(delivery, next_attempt_at=lease.until)
-            enqueued.leased.append(
-                (LeasedDelivery(delivery=leased, host=endpoint.host, trigger=SCHEDULE, lease=lease), endpoint)
-            )
+        if (lease := leases.get(delivery.id)) is not None:
+            leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger=SCHEDULE, lease=lease)
+            enqueued.leased.append((leased, endpoint))
     return enqueued
 
 
 def _row(delivery: Delivery, endpoint: Endpoint, lease: Lease | None) -> dict[str, Any]:
-    row = {name: getattr(delivery, name) for name in Delivery.__slots__}
-    row |= {"status": delivery.status.value, "event_type": delivery.event_type.value}
-    row |= {"host": endpoint.host, "trigger": SCHEDULE, "leased_by": None}
-    return row | ({"next_attempt_at": lease.until, "leased_by": lease.token} if lease is not None else {})
+    row: dict[str, Any] = dict(zip(Delivery.__slots__, _VALUES(delivery), strict=True))
+    row["status"], row["event_type"] = delivery.status.value, delivery.event_type.value
+    row["host"], row["trigger"], row["triggered_by"], row["leased_by"] = endpoint.host, SCHEDULE, None, None
+    if lease is not None:
+        row["next_attempt_at"], row["leased_by"] = lease.until, lease.token
+    return row
 
 
 def _due(delivery: Delivery, endpoint: Endpoint) -> DueDelivery:
@@ -220,28 +244,26 @@ def record_results(tx: Tx, updates: Sequence[DeliveryUpdate]) -> None:
     """Writes the results of leased deliveries, and their attempts.
 
     A cancelled delivery stays cancelled, and one that is leased again keeps its new lease, unless the attempt
-    succeeded: a success is recorded under any lease.
+    succeeded: a success is recorded under any lease. Locks the deliveries by id.
     """
-    if not updates:
-        return
-    tx.execute(
-        _RECORD_RESULT,
-        [
-            {
-                "delivery": item.delivery_id,
-                "token": item.lease.token,
-                "new_status": item.status.value,
-                "new_attempts_in_run": item.attempts_in_run,
-                "new_next_attempt_at": item.next_attempt_at,
-                "new_ended_at": item.ended_at,
-                "new_reason": item.reason,
-                "number": item.attempt.number,
-                "new_status_code": item.attempt.status_code,
-            }
-            for item in updates
-        ],
-    )
-    tx.execute(_ADD_ATTEMPTS, [{name: getattr(item.attempt, name) for name in Attempt.__slots__} for item in updates])
+    updates = sorted(updates, key=attrgetter("delivery_id"))
+    results = [
+        {
+            "delivery": item.delivery_id,
+            "token": item.lease.token,
+            "status": item.status.value,
+            "attempts_in_run": item.attempts_in_run,
+            "next_attempt_at": item.next_attempt_at,
+            "ended_at": item.ended_at,
+            "reason": item.reason,
+            "number": item.attempt.number,
+            "status_code": item.attempt.status_code,
+        }
+        for item in updates
+    ]
+    many_rows.execute_each(tx, _RECORD_RESULT, results)
+    made = [dict(zip(Attempt.__slots__, _ATTEMPT_VALUES(item.attempt), strict=True)) for item in updates]
+    many_rows.execute_each(tx, _ADD_ATTEMPTS, made)
 
 
 def hold_for_disabled(tx: Tx, endpoint_id: str, now: Instant, limit: int) -> int:
