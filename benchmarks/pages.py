@@ -5,6 +5,7 @@ in one process. What counts is the ratio: pages must cost what they show, not wh
 """
 
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -18,7 +19,19 @@ from sqlalchemy import insert
 
 from benchmarks.tables import Check, Report, Table
 from relay import config
-from relay.model import DAY, MINUTE, SECOND, Endpoint, EndpointKind, EventType, Instant, Secret, event_id, new_id
+from relay.model import (
+    DAY,
+    ID_BYTES,
+    MINUTE,
+    SECOND,
+    Endpoint,
+    EndpointKind,
+    EventType,
+    Instant,
+    Secret,
+    event_id,
+    new_id,
+)
 from relay.process import system_clock
 from relay.service import Relay
 from relay.store.engine.database import Tx
@@ -65,7 +78,7 @@ def fill(tx: Tx, jobs: int, now: Instant) -> dict[str, str]:
 def subscriber(tx: Tx, place: int, now: Instant) -> str:
     """A standing endpoint. Returns its id."""
     made = Endpoint(
-        id=new_id("ep", now + place),
+        id=new_id("ep", now + place, os.urandom(ID_BYTES)),
         kind=EndpointKind.STANDING,
         name=f"receiver{place}",
         url=f"https://example.com/{place}",
@@ -93,13 +106,14 @@ def job_rows(number: int, at: Instant, owners: list[str]) -> dict[str, list[dict
     poll = {"duration_ms": 80, "outcome": "seen", "detail": "processing"}
     rows["polls"] = [key | poll | {"at": at - n * MINUTE} for n in range(5)]
     for place, owner in enumerate(owners):
-        id, status = new_id("dlv", at), "failed" if place == EACH - 1 else "delivered"
+        id, status = new_id("dlv", at, os.urandom(ID_BYTES)), "failed" if place == EACH - 1 else "delivered"
         sent = {"event_id": fact, "event_type": "job.completed", "host": "example.com:443", "body": b"{}" * 200}
         done = {"attempts": 2, "attempts_in_run": 2, "trigger": "schedule", "created_at": at, "ended_at": at + SECOND}
         rows["deliveries"].append(key | sent | done | {"id": id, "endpoint_id": owner, "status": status})
         tried = {"delivery_id": id, "trigger": "schedule", "started_at": at, "duration_ms": 90, "response": "ok"}
         rows["attempts"] += [
-            tried | {"id": new_id("att", at), "number": n, "status_code": 200, "outcome": status} for n in (1, 2)
+            tried | {"id": new_id("att", at, os.urandom(ID_BYTES)), "number": n, "status_code": 200, "outcome": status}
+            for n in (1, 2)
         ]
     return rows
 

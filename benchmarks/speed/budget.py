@@ -105,9 +105,8 @@ async def stored(port: int, number: int) -> float:
             return outbox.lease(tx, ids, now, outbox.Lease("bench.1", now + MINUTE))
 
         def settle(tx: Tx, claims: list[outbox.LeasedDelivery]) -> None:
-            endpoints.lock_many(tx, [endpoint.id])
             verdict = classify_attempt(_ANSWER, "standard", 1, [0], now, 0.5)
-            sents = [CompletedAttempt(claim, _ANSWER, now, 1, "standard") for claim in claims]
+            sents = [CompletedAttempt(claim, endpoint, _ANSWER, now, 1) for claim in claims]
             outbox.record_results(
                 tx, [to_delivery_update(sent, verdict, now, random_bytes(tx, ID_BYTES), 1) for sent in sents]
             )
@@ -135,7 +134,7 @@ async def told(port: int, number: int) -> float:
 
         async def tell() -> None:
             for _ in range(number):
-                relay.telemetry.attempt_done(claim.delivery, "standard", "delivered", 1, now, "answered 204")
+                relay.telemetry.attempt_done(claim.delivery, "delivered", 1, now, lambda: "answered 204")
 
         return await used(tell())
 

@@ -2,26 +2,29 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Any
 
-from benchmarks.databases import postgresql
+from benchmarks.databases import Server, postgresql
 from benchmarks.speed import subjects
 from benchmarks.speed.cores import THEIRS
 from benchmarks.speed.receiver import Receiver
-from benchmarks.speed.runs import Run, medians, ratio, run
-from benchmarks.speed.whole import relayed
+from benchmarks.speed.runs import Run, cpu_ratio, medians, ratio, run
+from benchmarks.speed.whole import fanned_out, relayed
 from benchmarks.tables import Check, Report, Table
 
 CONCURRENCIES = (50, 100, 500)
 HOSTS = (1, 100)
 ROUNDS = 5
 SQLITE, POSTGRESQL = "the relay, SQLite", "the relay, PostgreSQL"
+FAN_OUT = "the relay, SQLite, each event to all hosts"
+FAN_OUT_POSTGRESQL = "the relay, PostgreSQL with its server, each event to all hosts"
 ITS_OWN, SAME, BARE = "httpx, its own transport", "httpx on aiohttp", "aiohttp alone"
 LOOPS = {ITS_OWN: subjects.httpx_alone, SAME: subjects.httpx_on_aiohttp, BARE: subjects.aiohttp_alone}
-NUMBERS = {ITS_OWN: 1_000, SAME: 10_000, BARE: 20_000, SQLITE: 10_000, POSTGRESQL: 10_000}
+NUMBERS = {ITS_OWN: 1_000, SAME: 10_000, BARE: 20_000}
+NUMBERS |= dict.fromkeys((SQLITE, POSTGRESQL, FAN_OUT, FAN_OUT_POSTGRESQL), 10_000)
 """POSTs of one run: fewer of what is slow."""
 
 ITS_MOST = 100
@@ -29,6 +32,12 @@ ITS_MOST = 100
 requests fail with a ReadError."""
 
 OF_SAME, OF_SAME_POSTGRESQL, OF_ITS_OWN, FLAT = 0.75, 0.6, 6.0, 0.8
+MOST_OF_BARE = {FAN_OUT: 2.5, FAN_OUT_POSTGRESQL: 4.0}
+"""How many times the CPU time of aiohttp alone one delivery may take if an event has many subscribers."""
+WHY = (
+    "a delivery is two rows, on the disk before and after the POST, in eleven indexes; the database alone takes nearly "
+    "as much for them as aiohttp for the POST, and the rest of the path, with its line of the log, as much again"
+)
 BUSY = 0.9
 """The receiver's share of its core at the most: else it might be what was measured."""
 
@@ -40,9 +49,10 @@ Found = Mapping[Case, Sequence[Run]]
 def cases(quick: bool) -> list[Case]:
     """Everything that is measured."""
     if quick:
-        return [(who, 100, 1) for who in (ITS_OWN, BARE, SQLITE)]
+        return [*((who, 100, 1) for who in (ITS_OWN, BARE, SQLITE)), (BARE, 100, 100), (FAN_OUT, 100, 100)]
     ways = [(at_once, hosts) for at_once in CONCURRENCIES for hosts in HOSTS]
     all = [(who, *way) for way in ways for who in NUMBERS if who != ITS_OWN or way[0] <= ITS_MOST]
+    all = [case for case in all if case[0] not in MOST_OF_BARE or case[2] > 1]
     if find_spec("httpx_aiohttp") is None:
         print(f"LEFT OUT: {SAME}: the package httpx-aiohttp (requirements/bench.txt) is not installed", flush=True)
         return [case for case in all if case[0] != SAME]
@@ -61,10 +71,7 @@ def measure(quick: bool) -> Found:
                 number = NUMBERS[who] // (10 if quick else 1)
                 before = receiver.seen()
                 wish = {"port": receiver.port, "hosts": hosts, "concurrency": at_once, "number": number}
-                if who in LOOPS:
-                    took = run(loop, who=who, **wish)
-                else:
-                    took = run(relay, url=server.fresh() if server and who == POSTGRESQL else None, **wish)
+                took = run(loop, who=who, **wish) if who in LOOPS else relay_took(who, server, **wish)
                 after = receiver.seen()
                 assert after.posts - before.posts == number, f"{who}: {after.posts - before.posts} of {number} came"
                 busy = (after.cpu - before.cpu) / took["seconds"]
@@ -79,11 +86,38 @@ async def loop(who: str, port: int, hosts: int, concurrency: int, number: int) -
     return {"seconds": seconds, "cpu": time.process_time() - used}
 
 
+def relay_took(who: str, server: Server | None, **wish: int) -> dict[str, float]:
+    """What the relay takes, for a fan-out together with the database's server."""
+    on_server = server is not None and who in (POSTGRESQL, FAN_OUT_POSTGRESQL)
+    url = server.fresh() if server and on_server else None
+    before = server.cpu() if server else 0.0
+    took: dict[str, float] = run(relay if who in (SQLITE, POSTGRESQL) else fan_out, url=url, **wish)
+    if server and who == FAN_OUT_POSTGRESQL:
+        took["cpu"] += server.cpu() - before
+    return took
+
+
 async def relay(url: str | None, port: int, hosts: int, concurrency: int, number: int) -> dict[str, float]:
-    """What the relay takes on the database at `url`; None: on a SQLite file of its own."""
+    """What the relay takes for a queue that is filled before, on the database at `url`; None: on a SQLite file."""
+    return await _took(relayed, url, port, hosts, concurrency, number)
+
+
+async def fan_out(url: str | None, port: int, hosts: int, concurrency: int, number: int) -> dict[str, float]:
+    """As `relay`, for jobs that end one after the other, each ending for all hosts."""
+    return await _took(fanned_out, url, port, hosts, concurrency, number)
+
+
+async def _took(
+    way: Callable[..., Awaitable[tuple[float, float]]],
+    url: str | None,
+    port: int,
+    hosts: int,
+    concurrency: int,
+    number: int,
+) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         store = url or f"sqlite:///{folder}/relay.db"
-        seconds, cpu = await relayed(store, subjects.urls(port, hosts), number, concurrency)
+        seconds, cpu = await way(store, subjects.urls(port, hosts), number, concurrency)
     return {"seconds": seconds, "cpu": cpu}
 
 
@@ -119,6 +153,12 @@ def checks(found: Found, middle: Mapping[Case, Run]) -> "list[Check]":
             where = f", {ways} at a time" if ways else ", worst case"
             what = f"{ours}, of {theirs}{where}"
             made.append(Check(what, f">= {least:g}×", f"{min(ratios):.2f}×", min(ratios) >= least))
+    for ours, most in MOST_OF_BARE.items():
+        mine = [case for case in found if case[0] == ours and (BARE, *case[1:]) in found]
+        times = [cpu_ratio(found[case], found[BARE, *case[1:]]) for case in mine]
+        if times:
+            what = f"{ours}: CPU time of that of {BARE}, worst case"
+            made.append(Check(what, f"<= {most:g}×", f"{max(times):.1f}×", max(times) <= most, WHY))
     for ours in (SQLITE, POSTGRESQL):
         for what, pairs in flat(found, ours).items():
             kept = min(ratio(found[many], found[few]) for few, many in pairs)
@@ -142,10 +182,3 @@ def flat(found: Found, who: str) -> dict[str, list[tuple[Case, Case]]]:
     }
     measured = {what: [pair for pair in some if found.keys() >= set(pair)] for what, some in pairs.items()}
     return {what: some for what, some in measured.items() if some}
-
-
-def curves(found: Found) -> dict[str, list[tuple[float, float]]]:
-    """Deliveries a second by how many at a time, to one host."""
-    middle = {case: medians(runs).rate for case, runs in found.items() if case[2] == 1}
-    who = dict.fromkeys(case[0] for case in middle)
-    return {one: [(float(case[1]), rate) for case, rate in middle.items() if case[0] == one] for one in who}

@@ -12,7 +12,7 @@ from sqlite3 import sqlite_version
 from benchmarks.machine import machine
 from benchmarks.tables import Report
 
-_NAMED = ("aiohttp", "httpx", "httpx-aiohttp", "sqlalchemy", "psycopg", "starlette", "uvicorn", "celery")
+_NAMED = ("aiohttp", "httpx", "httpx-aiohttp", "sqlalchemy", "psycopg", "starlette", "uvicorn")
 _SYNCS = 50
 
 

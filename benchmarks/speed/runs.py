@@ -59,6 +59,11 @@ def ratio(ours: Sequence[Run], theirs: Sequence[Run]) -> float:
     return statistics.median(mine.rate / other.rate for mine, other in zip(ours, theirs, strict=True))
 
 
+def cpu_ratio(ours: Sequence[Run], theirs: Sequence[Run]) -> float:
+    """How many times the CPU time of one of theirs one of ours took: the median of the rounds."""
+    return statistics.median(mine.each / other.each for mine, other in zip(ours, theirs, strict=True))
+
+
 def main(place: str, core: int, asked: dict[str, Any]) -> None:
     """The process of its own."""
     os.sched_setaffinity(0, {core})

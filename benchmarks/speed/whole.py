@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 from sqlalchemy import insert
 
+from benchmarks import tick
 from benchmarks.speed.subjects import BODY
 from relay import config
-from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, new_id
+from relay.model import ID_BYTES, Endpoint, EndpointKind, EventType, Instant, Secret, new_id, to_rfc3339
 from relay.process import system_clock
 from relay.service import Relay
 from relay.store.engine.database import Tx
@@ -57,6 +59,37 @@ async def relayed(store: str, targets: Sequence[str], number: int, concurrency: 
         return await emptied(relay, number)
 
 
+async def fanned_out(store: str, targets: Sequence[str], number: int, concurrency: int) -> tuple[float, float]:
+    """(wall, CPU) seconds in which jobs end, one after the other, and each ending is delivered to all targets: from the
+    answer of Exec, which is a function here, to the last record. They are `number` deliveries."""
+    more = {
+        "exec": {"api_key": tick.KEY, "budget": tick.NEVER_SPENT},
+        "polling": {"concurrency": 1, "tick": "1m"},
+    }
+    async with relay_on(store, concurrency, len(targets), **more) as relay:
+        relay.clients["default"] = tick.client(httpx.AsyncClient(transport=httpx.MockTransport(_ended)))
+        now = system_clock()
+        await relay.store.write(lambda tx: [subscriber(tx, url, now, EndpointKind.STANDING) for url in targets])
+        began, used = time.perf_counter(), time.process_time()
+        sending = asyncio.create_task(relay.dispatcher.run())
+        for place in range(number // len(targets)):
+            await relay.store.write(lambda tx, place=place: tick.fill(tx, place, 1, now, due=True))  # type: ignore[misc]
+            await relay.poller.tick()
+            await relay.poller.idle()
+        while delivered(relay) < number:  # noqa: ASYNC110 (as above)
+            await asyncio.sleep(0.02)
+        took = time.perf_counter() - began, time.process_time() - used
+        sending.cancel()
+        return took
+
+
+def _ended(request: httpx.Request) -> httpx.Response:
+    """Exec's answer: the job ended a moment ago, after a minute."""
+    id, now = request.url.path.rpartition("/")[2], system_clock()
+    job = tick.job(id, now).model_copy(update={"status": "completed", "completed_at": to_rfc3339(now)})
+    return httpx.Response(200, content=tick.streamed(job.model_dump_json()))
+
+
 async def fill(relay: Relay, targets: Sequence[str], number: int) -> list[Endpoint]:
     """So many due deliveries, to an endpoint for each target in turn; the endpoints."""
     now = system_clock()
@@ -90,11 +123,11 @@ def delivered(relay: Relay) -> float:
     return sum(one.value for one in counted if one.labels["outcome"] == "delivered")
 
 
-def subscriber(tx: Tx, url: str, now: Instant) -> Endpoint:
+def subscriber(tx: Tx, url: str, now: Instant, kind: EndpointKind = EndpointKind.AD_HOC) -> Endpoint:
     """An endpoint for what is measured."""
     made = Endpoint(
-        id=new_id("ep", now),
-        kind=EndpointKind.AD_HOC,
+        id=new_id("ep", now, os.urandom(ID_BYTES)),
+        kind=kind,
         name=None,
         url=url,
         host=urlsplit(url).netloc,
@@ -115,5 +148,5 @@ def _add(tx: Tx, owners: Sequence[Endpoint], some: range, now: Instant) -> None:
         fact = {"event_id": f"evt_{place:032d}", "event_type": "job.completed", "job_id": f"j{place}"}
         due = {"status": "pending", "trigger": "schedule", "created_at": now, "next_attempt_at": now}
         whose = {"workspace": "default", "endpoint_id": owner.id, "host": owner.host}
-        rows.append(fact | due | whose | {"id": new_id("dlv", now), "body": BODY})
+        rows.append(fact | due | whose | {"id": new_id("dlv", now, os.urandom(ID_BYTES)), "body": BODY})
     tx.execute(insert(deliveries), rows)

@@ -125,14 +125,18 @@ async def test_an_inserted_delivery_is_leased_and_begins_without_a_tick(store: S
     assert {(one.status, one.attempts, one.attempts_in_run) for one in found} == {(DeliveryStatus.DELIVERED, 1, 1)}
 
 
-class CountsLeases:
-    """A store that counts the leases that its transactions give."""
+class Counting:
+    """A store that counts its reads, and the leases that its transactions give."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self.leases = store, 0
+        self._store, self.reads, self.leases = store, 0, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        self.reads += 1
+        return await self._store.read(work)
 
     async def write(self, work: Callable[[Tx], T], *, at_end: bool = False) -> T:
         result = await self._store.write(work, at_end=at_end)
@@ -146,7 +150,7 @@ class CountsLeases:
 
 async def test_no_lease_is_given_back(store: Store, clock: Clock) -> None:
     """Five events to 100 subscribers, and ten slots: each delivery is leased once, sent once and recorded once."""
-    wire, subscribers, counting = Wire(), make_subscribers(100), CountsLeases(store)
+    wire, subscribers, counting = Wire(), make_subscribers(100), Counting(store)
     sender = dispatcher(cast(Store, counting), wire, clock, 10)
     running = asyncio.create_task(sender.run())
     for number in range(5):
@@ -157,6 +161,43 @@ async def test_no_lease_is_given_back(store: Store, clock: Clock) -> None:
             await asyncio.sleep(0)
     running.cancel()
     assert (counting.leases, len(wire.came)) == (500, 500)
+
+
+async def test_nothing_is_looked_for_if_nothing_waits(store: Store, clock: Clock) -> None:
+    """All of an event's deliveries begin as they are inserted: neither their ends nor their records cause a query."""
+    counting = Counting(store)
+    sender = dispatcher(cast(Store, counting), Wire(), clock)
+    running = asyncio.create_task(sender.run())
+    sender.wake()
+    async with asyncio.timeout(10):
+        while not counting.reads:
+            await asyncio.sleep(0)
+    assert await deliver(cast(Store, counting), sender, make_subscribers(30)) == 30
+    await idle(sender)
+    assert (await pending(store), counting.reads) == (0, 1)
+    running.cancel()
+
+
+async def test_a_retry_that_is_due_at_once_is_found_without_a_tick(store: Store, clock: Clock) -> None:
+    """The end of a failed attempt causes a query, though nothing waited."""
+
+    class Fails(Wire):
+        async def post(
+            self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+        ) -> tuple[SendResult, int]:
+            await super().post(url, headers, body, timeout, per_address)
+            return HttpResponse(200 if len(self.came) > 1 else 500, {}, b""), 3
+
+    rules = DeliverySection.model_validate({"schedule": ["0s", "0s"]})
+    sender = Dispatcher(store, wire := Fails(), rules, clock, Telemetry(), "own_1", random.Random(1))
+    await sender.tick()  # nothing waits
+    running = asyncio.create_task(sender.run())
+    assert await deliver(store, sender, make_subscribers(1)) == 1
+    async with asyncio.timeout(10):
+        while await pending(store):
+            await asyncio.sleep(0)
+    assert len(wire.came) == 2
+    running.cancel()
 
 
 async def test_no_more_deliveries_are_leased_than_begin(store: Store, clock: Clock) -> None:
