@@ -5,6 +5,7 @@ Each query is bounded by the time or the number of rows that it reads, not by wh
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from sqlalchemy import Select, and_, func, or_, select
@@ -91,13 +92,14 @@ def search_jobs(tx: Tx, text: str, limit: int, among: int = _RECENT) -> list[Wat
     )
     registered = {(row.workspace, row.job_id) for row in tx.execute(_registered_with(text, among).limit(limit))}
     matches: dict[tuple[str, str], Watch] = {}
-    for workspace, job_id in (*tx.execute(by_id), *registered, *tx.execute(by_name)):
-        watch = watching.find(tx, job_id, workspace)
-        is_named = watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower())
-        if watch is not None and (is_named or (workspace, job_id) in registered):
-            matches[workspace, job_id] = watch
-        if len(matches) == limit:
-            break
+    with tx.execute(by_name) as named_rows:  # one after the other: of thousands with the same name few are read
+        for workspace, job_id in chain(tx.execute(by_id), registered, named_rows):
+            watch = watching.find(tx, job_id, workspace)
+            is_named = watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower())
+            if watch is not None and (is_named or (workspace, job_id) in registered):
+                matches[workspace, job_id] = watch
+            if len(matches) == limit:
+                break
     return sorted(matches.values(), key=lambda watch: watch.created_at, reverse=True)
 
 

@@ -1,5 +1,7 @@
 """The queries of the overview and the search, on both databases."""
 
+from typing import Any
+
 from sqlalchemy import update
 
 from relay.delivery.enqueue import enqueue
@@ -76,6 +78,26 @@ async def test_search_finds_ids_and_names(store: Store) -> None:
     assert await found("completed") == []
     assert await found("ab", most=1) != []
     assert await found("nothing") == []
+
+
+async def test_search_ends_with_the_last_job_that_it_shows(store: Store) -> None:
+    """Of 500 jobs with one name it reads some more than the five that it shows."""
+    made = [watch(f"j{number}", "Discovery call", minute=number) for number in range(500)]
+    await store.write(lambda tx: [watches.add(tx, one) for one in made])
+    read: list[str] = []
+
+    def lower(text: str | None) -> str:
+        read.append(text or "")
+        return read[-1].lower()
+
+    def search(tx: Tx) -> list[str]:
+        if store.is_exclusive:  # SQLite calls it for the text of each job that it reads
+            sqlite: Any = tx.connection.driver_connection
+            sqlite.create_function("lower", 1, lower)
+        return [one.job_id for one in dashboard_queries.search_jobs(tx, "discovery", 5)]
+
+    assert await store.read(search) == [f"j{number}" for number in range(499, 494, -1)]
+    assert len(read) < 50
 
 
 async def test_search_finds_endpoints(store: Store) -> None:
