@@ -18,6 +18,7 @@ from relay.store.tables.workspaces import decode_ledger
 
 _BY: BindParameter[int] = bindparam("by", type_=BigInteger)
 _SINCE: BindParameter[int] = bindparam("since", type_=BigInteger)
+_SET_AT: BindParameter[int] = bindparam("set_at", type_=BigInteger)
 
 _WATCH_LEASED = watches.c.leased.is_(True)
 _DELIVERY_LEASED = deliveries.c.leased_by.is_not(None)
@@ -36,7 +37,7 @@ def _shifted(column: Column[int], *conditions: object) -> Update:
 
 def _shifted_if_recent(column: Column[int]) -> Update:
     active = (watches.c.next_poll_at.is_not(None),) if column.table is watches else ()
-    return _shifted(column, column >= _SINCE, *active)
+    return _shifted(column, column >= _SINCE, column <= _SET_AT, *active)
 
 
 _SHIFT_PENDING = (
@@ -76,18 +77,20 @@ def shift_pending_times(tx: Tx, by: int, plans_by: int, since: Instant, now: Ins
     `now` the time by the new one.
 
     Pending times are shifted by `plans_by`; times recorded since the start, leases and spent requests by `by`. A lease
-    that the new clock gave already stays: if the store failed meanwhile, there may be some.
+    that the new clock gave already stays: if the store failed meanwhile, there may be some. A time that was still to
+    come by the old clock is not of it: an earlier run recorded it, before the clock was set back.
     """
+    set_at = now - by
     for statement in _SHIFT_PENDING if plans_by else ():
         tx.execute(statement, {"by": plans_by})
     for statement in _SHIFT_LEASES:
         tx.execute(statement, {"by": by, "latest": now if by > _APART else _NO_LIMIT})
     for statement in _SHIFT_RECORDED:
-        tx.execute(statement, {"by": by, "since": since})
+        tx.execute(statement, {"by": by, "since": since, "set_at": set_at})
     for row in tx.execute(_LOCK_LEDGERS).all():
         ledger = decode_ledger(row.ledger)
         shifted = usage_ledger.shifted(ledger, by)
-        if ledger.limited_at < since:  # the pause began by the right clock
+        if not since <= ledger.limited_at <= set_at:  # the pause began by the right clock
             shifted = replace(shifted, limited_at=ledger.limited_at, paused_until=ledger.paused_until)
         else:
             tx.execute(_SAVE_PAUSE, {"of": row.name, "paused_until": shifted.paused_until})

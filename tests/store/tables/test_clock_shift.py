@@ -81,6 +81,23 @@ async def test_times_recorded_since_the_start_are_shifted_and_older_ones_stay(st
     assert over.created_at == NOON - HOUR
 
 
+async def test_times_of_before_the_start_stay_when_the_clock_is_set_back_and_forward(store: Store) -> None:
+    """The clock that was right recorded them, and is right again: no job is younger than it was, no pause longer."""
+    await fill(store)
+    limited = UsageLedger(limited_at=NOON - SECOND, paused_until=NOON + MINUTE)
+
+    def refused(tx: Tx) -> None:
+        workspaces.save(tx, replace(workspaces.lock(tx, "default"), ledger=limited, pause_kind="rate_limited"))
+
+    await store.write(refused)
+    before, pauses = await store.read(lambda tx: watches.find(tx, "j1", None)), await planned(store)
+    back, forth = NOON - 6 * HOUR, NOON + MINUTE
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, -6 * HOUR, -6 * HOUR, NOON, back + SECOND))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, 6 * HOUR, 6 * HOUR, back, forth))
+    assert (await store.read(lambda tx: watches.find(tx, "j1", None)), await planned(store)) == (before, pauses)
+    assert (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger == limited
+
+
 async def test_leases_keep_their_length_when_the_clock_is_set(store: Store) -> None:
     """An attempt in flight does not count as dead when the clock is set forward, and is not sent twice."""
     await fill(store)
