@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--acts", help="with --seed: only the acts with these numbers, such as 0,3; 'none' for no act")
     parser.add_argument("--jobs", type=int, help="with --seed: so many jobs")
     parser.add_argument("--ablation", action="append", choices=[one.name for one in ABLATIONS], default=[])
+    parser.add_argument("--digests", action="store_true", help="print what came of each seed, as one number")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     given = parser.parse_args(arguments)
     with ExitStack() as stack:
@@ -75,6 +76,8 @@ def _many(seeds: range, shop: Workshop, given: argparse.Namespace) -> bool:
             break
         outcome = simulate(draw(seed), shop)
         totals.add(outcome)
+        if given.digests:
+            _say(f"seed {seed}, digest {outcome.digest}")
         if outcome.wrong:
             failed = True
             _report(outcome, shop, given.ablation)
