@@ -102,7 +102,8 @@ class Timekeeper:
 
         if by:
             self._is_following = True
-            await self._store.write(follow)
+            # After what waits already, which was planned by the clock before; only SQLite has no order of locks.
+            await self._store.write(follow, at_end=True)
             self._has_followed(by)
         self._is_following = False
 

@@ -1,9 +1,17 @@
 """A machine whose clock is wrong at boot, or set while the relay runs: nothing is lost, untrue, late or overdrawn."""
 
+import asyncio
+import threading
+from collections.abc import Sequence
+
 import pytest
+from sqlalchemy import update
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
 from relay.sandbox.receiver import Respond
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import watches
+from tests.flows.conftest import next_poll_due
 from tests.flows.wrong_clock import PER_DAY, YEARS, commits_that_seem_to_fail, lived, machine, until_told
 
 
@@ -97,6 +105,38 @@ async def test_plans_follow_a_clock_once_if_the_commit_seems_to_fail(sqlite_url:
         await one.set()
         await one.live(30 * SECOND)
         await one.check()
+
+
+async def test_plan_that_waits_for_the_store_follows_the_clock(sqlite_url: str) -> None:
+    """What a poll found is planned by the clock that was ahead, and written once it is set back: not hours too late."""
+    async with machine(sqlite_url) as one:
+        await one.set(2 * HOUR)
+        await one.job(MINUTE)
+        store, keeper = one.world.relay.store, one.world.relay.timekeeper
+        is_busy, goes_on = threading.Event(), threading.Event()
+        planned = one.world.relay.clock() + 5 * SECOND
+
+        def keep_busy(_: Tx) -> None:
+            is_busy.set()
+            goes_on.wait(20)
+
+        def plan(tx: Tx, items: Sequence[None]) -> Sequence[None]:
+            tx.execute(update(watches).values(next_poll_at=planned))
+            return items
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(store.write(keep_busy))
+            await asyncio.to_thread(is_busy.wait, 20)
+            group.create_task(store.write_together(plan, None))
+            one.wrong = 0
+            group.create_task(keeper.keep())
+            async with asyncio.timeout(20):
+                while not store._writer._single:  # the shift waits too
+                    await asyncio.sleep(0.01)
+            goes_on.set()
+        due = await store.read(lambda tx: next_poll_due(tx, "default"))
+        assert due is not None
+        assert due <= one.world.clock() + 5 * SECOND
 
 
 @pytest.mark.parametrize("seed", range(6))

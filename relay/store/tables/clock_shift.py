@@ -50,13 +50,18 @@ _SHIFT_PENDING = (
     ),
 )
 _LATEST: BindParameter[int] = bindparam("latest", type_=BigInteger)
-_SHIFT_LEASES = (
-    _shifted(watches.c.next_poll_at, _WATCH_LEASED, watches.c.next_poll_at <= _LATEST),
-    _shifted(deliveries.c.next_attempt_at, _DELIVERY_LEASED, deliveries.c.next_attempt_at <= _LATEST),
-    _shifted(leader_leases.c.until, leader_leases.c.until <= _LATEST),
+_EARLIEST: BindParameter[int] = bindparam("earliest", type_=BigInteger)
+_SHIFT_LEASES = tuple(
+    _shifted(column, *conditions, column <= _LATEST, column >= _EARLIEST)
+    for column, *conditions in (
+        (watches.c.next_poll_at, _WATCH_LEASED),
+        (deliveries.c.next_attempt_at, _DELIVERY_LEASED),
+        (leader_leases.c.until,),
+    )
 )
 _APART = 10 * MINUTE
-"""After a correction by more than this, leases of the old clock ended before the new clock's `now`."""
+"""After a correction by more than this, leases of the old clock ended before the new clock's `now`, or end later than
+any that the new clock gave."""
 _NO_LIMIT = 2**62
 _FOLLOWED = "clock followed"
 """The row of `leader_leases` whose `until` is by how much pending times have followed the clock in the owner's run."""
@@ -83,8 +88,9 @@ def shift_pending_times(tx: Tx, by: int, plans_by: int, since: Instant, now: Ins
     set_at = now - by
     for statement in _SHIFT_PENDING if plans_by else ():
         tx.execute(statement, {"by": plans_by})
+    latest, earliest = now if by > _APART else _NO_LIMIT, now + _APART if by < -_APART else -_NO_LIMIT
     for statement in _SHIFT_LEASES:
-        tx.execute(statement, {"by": by, "latest": now if by > _APART else _NO_LIMIT})
+        tx.execute(statement, {"by": by, "latest": latest, "earliest": earliest})
     for statement in _SHIFT_RECORDED:
         tx.execute(statement, {"by": by, "since": since, "set_at": set_at})
     for row in tx.execute(_LOCK_LEDGERS).all():

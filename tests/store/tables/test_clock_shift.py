@@ -120,6 +120,17 @@ async def test_leases_of_the_new_clock_are_not_shifted(store: Store) -> None:
     assert (poll, attempt) == (now + MINUTE, now + MINUTE)
 
 
+async def test_leases_of_a_clock_that_was_set_back_are_not_shifted(store: Store) -> None:
+    """One that is given between the correction and the shift would end at once, and the attempt be made again."""
+    await fill(store)
+    now = NOON - 2 * HOUR
+    await store.write(lambda tx: claim_due(tx, NOON + MINUTE, now + MINUTE))
+    await store.write(lambda tx: watches.lease(tx, [WATCH], now + MINUTE))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, -2 * HOUR, 0, NOON, now + SECOND))
+    poll, attempt, *_ = await planned(store)
+    assert (poll, attempt) == (now + MINUTE, now + MINUTE)
+
+
 @pytest.mark.parametrize("by", [2 * SECOND, -2 * SECOND, HOUR, -HOUR, -7 * MINUTE - 3])
 async def test_spent_requests_count_as_long_as_before(store: Store, by: int) -> None:
     """By the new clock they count as long as before, and at most a bin longer."""
