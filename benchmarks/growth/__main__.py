@@ -17,14 +17,11 @@ from pathlib import Path
 
 from benchmarks.databases import postgresql
 from benchmarks.growth import measuring
-from benchmarks.growth.filling import EACH, fill
+from benchmarks.growth.filling import EACH, filled
 from benchmarks.machine import machine
 from benchmarks.tables import Check, Report, Table, rewritten
 from benchmarks.tick import timed
 from relay.process import system_clock
-from relay.security.encryption import FieldCipher
-from relay.store.engine import dialect
-from relay.store.engine.database import Store
 
 JOBS = (1_000, 100_000, 1_000_000)
 ROUNDS = 15
@@ -50,16 +47,9 @@ Medians = dict[str, list[float]]
 
 def build(url: str, jobs: int, each: int) -> None:
     """A store with so many jobs at `url`."""
-    asyncio.run(_made(url))
-    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_cipher=FieldCipher())
     began = time.monotonic()
-    fill(engine, jobs, each, system_clock())
-    engine.dispose()
+    asyncio.run(filled(url, jobs, each, system_clock()))
     print(f"{jobs:,} jobs, {jobs * each:,} deliveries: filled in {time.monotonic() - began:.0f} s", flush=True)
-
-
-async def _made(url: str) -> None:
-    await (await Store.open(url)).aclose()
 
 
 async def measure(urls: Sequence[str], rounds: int) -> Medians:

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 from sqlalchemy import Engine, Table, text
 
-from benchmarks.pages import SECRET
 from relay.model import DAY, MINUTE, Endpoint, EndpointKind, EventType, Instant, Secret
+from relay.security import FieldCipher
+from relay.store import Store
 from relay.store.engine import dialect
 from relay.store.engine.schema import attempts, deliveries, events, polls, registrations, watches
 from relay.store.tables import endpoints as subscribers
 
+SECRET = "whsec_" + "c2VjcmV0" * 5 + "c2Vj"
 EACH = 10
 """Deliveries of an ended job, each with an attempt."""
 STANDING = 10
@@ -98,6 +100,14 @@ def fill(engine: Engine, jobs: int, each: int, now: Instant) -> None:
     if not dialect.is_sqlite(engine.url):  # what autovacuum would have done by now
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))
+
+
+async def filled(url: str, jobs: int, each: int, now: Instant) -> None:
+    """Makes a store at `url` that no other program uses, and fills it."""
+    await (await Store.open(url)).aclose()
+    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_cipher=FieldCipher())
+    fill(engine, jobs, each, now)
+    engine.dispose()
 
 
 def _insert(table: Table) -> str:

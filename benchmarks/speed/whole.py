@@ -17,6 +17,7 @@ import httpx
 from sqlalchemy import insert
 
 from benchmarks import tick
+from benchmarks.growth.filling import SECRET
 from benchmarks.speed.subjects import BODY
 from relay import config
 from relay.model import ID_BYTES, Endpoint, EndpointKind, EventType, Instant, Secret, new_id, to_rfc3339
@@ -27,7 +28,6 @@ from relay.store.engine.schema import deliveries
 from relay.store.tables import endpoints
 from relay.telemetry import set_up_logging
 
-SECRET = "whsec_" + "c2VjcmV0" * 5 + "c2Vj"
 PER_HOST = 4
 """The relay's default; where there are fewer hosts than attempts under way, each has its part of them."""
 _AT_ONCE = 5_000
