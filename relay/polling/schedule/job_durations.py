@@ -7,7 +7,9 @@ poll (Kaplan and Meier, 'Nonparametric estimation from incomplete observations',
 of a hundred that began together would pass for all of them. Before any job was observed, the prior is a lognormal with
 a median of 5 minutes, the duration that Exec's documentation gives.
 
-Old jobs fade. If the distribution of the newest jobs has changed, the jobs before the change are dropped at once.
+If jobs take longer at some hours of the day than at others, those of the present hours count alone
+(`daily_pattern.py`). Old jobs fade. If the distribution of the newest jobs has changed, the jobs before the change are
+dropped at once.
 """
 
 import math

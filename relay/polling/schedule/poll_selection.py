@@ -149,6 +149,7 @@ def _at_once(
     tested = tested and not any(durations.already_ended[-TEST_POLLS:])
     if is_outgrown:
         return ([], False) if tested else (sample[:capacity], True)
+    # The price was found with first polls or without; answers since then may show that more jobs have ended.
     fits = policy.table.poll_immediately or ended_share(durations) > ended_share(policy.durations)
     if fits and share * wait >= (1 - share) * price:
         return sample[:capacity], False
