@@ -32,6 +32,7 @@ EVERY_DAY, FIRST_DAY, OPTIMUM = 1.05, 1.5, 1.25
 WHY = {
     LOADS[3]: "eight of the first polls are a sample, and polls are kept for jobs that might still come",
     LOADS[7]: "the second morning teaches that hours differ; and long jobs are late by more than short ones",
+    KEPT_BACK[5]: "until it is learned that a quarter of the jobs fail soon, they are polled at the age of the others",
     KEPT_BACK[6]: "the first quarter of an hour costs polls that are missing in the evening, and the backlog remains",
     KEPT_BACK[7]: "a burst that comes less than a day after the last has few polls: what that spent is not free yet",
     KEPT_BACK[8]: "that a day is three times as busy as the one before is known only after some hours of it",
