@@ -32,13 +32,13 @@ def lived(seconds: list[float], between: int = EVERY_NINE_MINUTES) -> DurationHi
     return durations
 
 
-def test_one_job_on_the_next_morning_tells_a_pattern_from_a_change() -> None:
-    """The case to check by hand: 80 short jobs, 80 long ones, and on the next morning one short or one long job."""
+def test_nine_jobs_on_the_next_morning_tell_a_pattern_from_a_change() -> None:
+    """The case to check by hand: 80 short jobs, 80 long ones, and on the next morning nine short or nine long."""
     monday = [120.0] * 80 + [480.0] * 80
     assert hours_like(jobs_of(monday), 3) == ALL
-    assert hours_like(jobs_of([*monday, 120.0]), 3) == MORNING
-    assert hours_like(jobs_of([*monday, 120.0]), 15) == AFTERNOON
-    assert hours_like(jobs_of([*monday, 480.0]), 3) == ALL
+    assert hours_like(jobs_of([*monday, *[120.0] * 9]), 3) == MORNING
+    assert hours_like(jobs_of([*monday, *[120.0] * 9]), 15) == AFTERNOON
+    assert hours_like(jobs_of([*monday, *[480.0] * 9]), 3) == ALL
 
 
 def test_a_day_of_three_parts_is_divided_twice() -> None:
@@ -70,6 +70,14 @@ def test_jobs_that_became_slower_for_good_are_no_pattern() -> None:
     """Slower since the noon of the second day: the third morning is slow too."""
     durations = lived([120.0] * 240 + [480.0] * 80)
     assert fit_distribution(durations, now=MIDNIGHT + 2 * DAY + HOUR).median == pytest.approx(480, rel=0.15)
+
+
+def test_an_afternoon_that_is_slower_is_no_pattern_on_the_first_day() -> None:
+    """Twice as slow from noon on, at any hour of that afternoon and of the night after: no hour is like the morning."""
+    rng = random.Random(1)
+    seconds = [rng.lognormvariate(math.log(300.0 if k < 80 else 600.0), 0.35) for k in range(240)]
+    for k in range(90, 240, 5):
+        assert hours_like(jobs_of(seconds[:k]), k * 9 // 60 % 24) == ALL
 
 
 def test_a_busy_day_keeps_some_jobs_of_each_hour() -> None:
