@@ -56,7 +56,7 @@ IMPURE = frozenset(
 )
 """Standard modules that read a clock, the environment, files or the network, or draw randomness."""
 
-PURE_LIBRARIES = frozenset(["cryptography", "idna", "jinja2", "pydantic", "yaml"])
+PURE_LIBRARIES = frozenset(["cryptography", "idna", "jinja2", "pydantic", "ulid", "yaml"])
 """The only libraries that pure modules may use: none of them does input or output by itself."""
 
 NOW = frozenset(["now", "utcnow", "today"])

@@ -1,23 +1,11 @@
 """Values for tests, each with everything filled in that the test does not care about."""
 
-import os
 from typing import Any
 
 from sqlalchemy import func, select
 
 from relay.egress import EgressRules
-from relay.model import (
-    FINAL_EVENTS,
-    ID_BYTES,
-    Endpoint,
-    EndpointKind,
-    Event,
-    EventType,
-    Instant,
-    Secret,
-    event_id,
-    new_id,
-)
+from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
 from relay.store import Tx
 from relay.store.engine.schema import deliveries
 from relay.store.tables import due_deliveries, outbox
@@ -32,7 +20,7 @@ OPEN_RULES = EgressRules(allow_http=True, allow_networks=(), deny_networks=())
 def make_endpoint(now: Instant = NOON, **fields: Any) -> Endpoint:
     """A healthy standing endpoint."""
     values: dict[str, Any] = {
-        "id": new_id("ep", now, os.urandom(ID_BYTES)),
+        "id": new_id("ep", now),
         "kind": EndpointKind.STANDING,
         "name": None,
         "url": "https://example.com/callback",
@@ -61,7 +49,7 @@ def make_event(job_id: str = "j1", type: EventType = EventType.COMPLETED, now: I
 
 def claim_due(tx: Tx, now: Instant, until: Instant, owner: str = "test", most: int = 100) -> list[LeasedDelivery]:
     """Leases what is due to `owner`, as the dispatcher does where there is room for all."""
-    lease = Lease(f"{owner}.{new_id('lease', now, os.urandom(ID_BYTES))}", until)
+    lease = Lease(f"{owner}.{new_id('lease', now)}", until)
     return outbox.lease(tx, [due.id for due in due_deliveries.due(tx, now, most)], now, lease)
 
 

@@ -1,7 +1,6 @@
 """`relay keys`: creates, lists and revokes API keys in the store while relays run."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from relay.cli.options import command_actor, config_option, read_config
 from relay.cli.output import print_json, print_text
 from relay.cli.table import Column, show_table
 from relay.config import Config, parsers
-from relay.model import ID_BYTES, SECOND, new_id, to_rfc3339
+from relay.model import SECOND, new_id, to_rfc3339
 from relay.operations import key_administration
 from relay.operations.api_key_cache import CACHE_TTL
 from relay.process import system_clock
@@ -82,9 +81,7 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
     """
     config, now = read_config(path), system_clock()
     key = generate_api_key(secrets.token_bytes(RANDOM_BYTES))
-    stored = key_administration.stored_key(
-        new_id("key", now, os.urandom(ID_BYTES)), _checked(name, config), key, scopes, now
-    )
+    stored = key_administration.stored_key(new_id("key", now), _checked(name, config), key, scopes, now)
     url = config.storage.url
     is_new = not exists(url)
     if is_new:

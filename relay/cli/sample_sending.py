@@ -1,6 +1,5 @@
 """`relay check --send`: a sample to each standing endpoint, and what each answered."""
 
-import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -19,7 +18,7 @@ from relay.egress.smtp_client import SmtpClient
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
 from relay.formats.sample_event import marked_sample
-from relay.model import ID_BYTES, DeliveryStatus, Endpoint, EndpointKind, EventType, new_id
+from relay.model import DeliveryStatus, Endpoint, EndpointKind, EventType, new_id
 from relay.process import system_clock
 from relay.store import exists
 from relay.store.engine import migrate
@@ -57,7 +56,7 @@ async def send_samples(config: Config) -> AsyncIterator[Finding]:
 async def _send(endpoint: Endpoint, http: WebhookHttpClient, mail: SmtpClient, timeout: int) -> Finding:
     """Sends one sample, and says what was answered."""
     now = system_clock()
-    event = marked_sample(EventType.COMPLETED, now, new_id("evt_test", now, os.urandom(ID_BYTES)), _BY)
+    event = marked_sample(EventType.COMPLETED, now, new_id("evt_test", now), _BY)
     body = formats.render(endpoint.format, event, None, endpoint.template)
     outcome, duration = await send(http, endpoint, event.id, body, timeout, now, mail=mail)
     decision = retry_policy.classify_attempt(

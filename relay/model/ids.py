@@ -2,7 +2,8 @@
 
 import base64
 import re
-from functools import lru_cache
+
+from ulid import ULID
 
 from relay.times import Instant
 
@@ -13,26 +14,15 @@ JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 ID_BYTES = 10
 """Random bytes in an id."""
 
-_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 
+def new_id(prefix: str, now: Instant, random_bytes: bytes | None = None) -> str:
+    """A time-ordered id such as `reg_01JC4Z...`: the prefix and a ULID of `now` and of `ID_BYTES` random bytes.
 
-@lru_cache(16)
-def _time_digits(now: Instant) -> str:
-    return "".join(_PAIRS[now >> shift & 1_023] for shift in (40, 30, 20, 10, 0))
-
-
-def _ulid(now: Instant, random_bytes: bytes) -> str:
-    """A ULID, 26 digits of Crockford's base 32 that sort by time: of `now` and of `ID_BYTES` random bytes."""
-    n, pairs = int.from_bytes(random_bytes, "big"), _PAIRS
-    high = f"{pairs[n >> 70]}{pairs[n >> 60 & 1_023]}{pairs[n >> 50 & 1_023]}{pairs[n >> 40 & 1_023]}"
-    low = f"{pairs[n >> 30 & 1_023]}{pairs[n >> 20 & 1_023]}{pairs[n >> 10 & 1_023]}{pairs[n & 1_023]}"
-    return _time_digits(now) + high + low
-
-
-def new_id(prefix: str, now: Instant, random_bytes: bytes) -> str:
-    """A time-ordered id such as `reg_01JC4Z...`: the prefix and a ULID of `now` and of `ID_BYTES` random bytes."""
-    return f"{prefix}_{_ulid(now, random_bytes)}"
+    With None the bytes are the operating system's.
+    """
+    if random_bytes is None:
+        return f"{prefix}_{ULID.from_timestamp(now / 1_000)}"
+    return f"{prefix}_{ULID.from_bytes(now.to_bytes(6, 'big') + random_bytes)}"
 
 
 def new_token(random_bytes: bytes) -> str:

@@ -1,7 +1,6 @@
 """A process that shows one job in a chat, to be killed at any moment: `python -m tests.e2e.living_child ARGUMENTS`."""
 
 import asyncio
-import os
 import sys
 import time
 from dataclasses import replace
@@ -11,7 +10,7 @@ from relay import formats
 from relay.delivery.living_messages import LivingMessages
 from relay.egress import EgressRules
 from relay.egress.http_client import WebhookHttpClient
-from relay.model import ID_BYTES, Delivery, DeliveryStatus, EventType, new_id
+from relay.model import Delivery, DeliveryStatus, EventType, new_id
 from relay.store import Store
 from tests.make import make_endpoint
 from tests.unit.formats.format_samples import CONTEXT, JOBS, event
@@ -35,7 +34,7 @@ async def main(arguments: list[str], ahead: int) -> None:
     for type in (EventType.STARTED, EventType.COMPLETED):
         made = replace(event(type, JOBS[type], context=CONTEXT), job_id=job_id)
         delivery = Delivery(
-            id=new_id("dlv", clock(), os.urandom(ID_BYTES)),
+            id=new_id("dlv", clock()),
             event_id=made.id,
             event_type=type,
             workspace="default",

@@ -1,6 +1,5 @@
 """ASGI middleware around the application: request targets, request ids, default headers, and the 500 response."""
 
-import os
 import re
 import traceback
 from collections.abc import Awaitable, Callable
@@ -14,10 +13,9 @@ from urllib.parse import unquote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
 
 from relay.errors import RequestError, StoreError
-from relay.model import ID_BYTES, new_id
-from relay.process import system_clock
 from relay.registration import exec_callback_tokens
 from relay.telemetry import trace_context
 from relay.web.core import errors
@@ -115,11 +113,7 @@ class ResponseMiddleware:
             return
         headers = Headers(scope=scope)
         client_request_id = headers.get("x-request-id", "")
-        request_id = (
-            client_request_id
-            if _REQUEST_ID.fullmatch(client_request_id)
-            else new_id("req", system_clock(), os.urandom(ID_BYTES))
-        )
+        request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else f"req_{ULID()}"
         # RFC 9112, 6.1: a proxy in front may have read another length.
         must_close = "content-length" in headers and "transfer-encoding" in headers
         response_state = _Answered(request_id, scope.get("scheme") == "https", must_close)

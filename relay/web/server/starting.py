@@ -1,14 +1,11 @@
 """What the server answers while the relay starts: it listens first, so that a long start is not taken for a hang."""
 
 import json
-import os
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from relay.model import ID_BYTES, new_id
-from relay.process import system_clock
+from ulid import ULID
 
 RETRY_AFTER = "5"
 """Seconds after which clients ask again."""
@@ -45,7 +42,5 @@ class StartingApp:
 
 
 def _json(status: int, answer: dict[str, Any]) -> Response:
-    headers = {"x-request-id": new_id("req", system_clock(), os.urandom(ID_BYTES))}
-    if status != 200:
-        headers["retry-after"] = RETRY_AFTER
+    headers = {"x-request-id": f"req_{ULID()}"} | ({} if status == 200 else {"retry-after": RETRY_AFTER})
     return Response(json.dumps(answer).encode(), status, headers, media_type="application/json")

@@ -1,7 +1,6 @@
 """The outbox: a due delivery is leased once, sent and recorded; none is sent twice or lost."""
 
 import asyncio
-import os
 import tracemalloc
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from relay.delivery.enqueue import enqueue
-from relay.model import ID_BYTES, SECOND, Attempt, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
+from relay.model import SECOND, Attempt, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.polling.exec_client import MAX_JOB_SIZE
 from relay.store.engine import paging, schema
 from relay.store.engine.database import Store, Tx
@@ -42,7 +41,7 @@ def settlement(
     claimed: LeasedDelivery, status: DeliveryStatus, next_attempt_at: Instant | None = None
 ) -> DeliveryUpdate:
     attempt = Attempt(
-        id=new_id("att", NOON, os.urandom(ID_BYTES)),
+        id=new_id("att", NOON),
         delivery_id=claimed.delivery.id,
         number=claimed.delivery.attempts + 1,
         trigger="schedule",

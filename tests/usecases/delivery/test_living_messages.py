@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from relay.delivery.living_messages import LivingMessages
 from relay.egress import EgressRules
 from relay.egress.http_client import WebhookHttpClient
 from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
-from relay.model import HOUR, ID_BYTES, Delivery, DeliveryStatus, Endpoint, EventType, new_id
+from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, EventType, new_id
 from relay.sandbox.local_server import serve
 from relay.store import Store
 from tests.chats import CHANNEL, Chat, FakeDiscord, FakeNtfy, FakeSlack
@@ -46,7 +45,7 @@ class World:
         context = replace(CONTEXT, requested_by=requested_by)
         made = replace(event(type, JOBS[type], context=context), job_id=job_id)
         return Delivery(
-            id=new_id("dlv", NOON, os.urandom(ID_BYTES)),
+            id=new_id("dlv", NOON),
             event_id=made.id,
             event_type=type,
             workspace="default",

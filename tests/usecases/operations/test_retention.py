@@ -1,6 +1,5 @@
 """Tidying: what ended long ago goes with everything about it, and nothing else does."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,6 @@ from relay.endpoints import EndpointSpec
 from relay.model import (
     DAY,
     HOUR,
-    ID_BYTES,
     MINUTE,
     Actor,
     Attempt,
@@ -127,9 +125,7 @@ def settle_one(claim: LeasedDelivery, tx: Tx) -> None:
         next_attempt_at=None,
         ended_at=NOON + 100 * RETENTION,
         reason=None,
-        attempt=Attempt(
-            **{**ATTEMPT, "id": new_id("att", NOON, os.urandom(ID_BYTES)), "delivery_id": claim.delivery.id}
-        ),
+        attempt=Attempt(**{**ATTEMPT, "id": new_id("att", NOON), "delivery_id": claim.delivery.id}),
         lease=claim.lease,
     )
     outbox.record_results(tx, [settled])
