@@ -56,6 +56,9 @@ class Timekeeper:
         if self._store.uses_machine_clock:
             await self._store.write(record_start)
             self._counted_longer = downtime
+            # A clock that was set shortly before the stop may be as wrong now: what it recorded follows it again.
+            doubtful_since = await self._store.read(lambda tx: clock_shift.doubtful_since(tx, now))
+            self._since = now if doubtful_since is None else min(now, doubtful_since)
 
     async def keep(self) -> None:
         """Syncs the clock, and shifts pending times if it was set by a second or more. Raises StoreError."""
@@ -92,13 +95,13 @@ class Timekeeper:
         commit failed may have taken effect, and is not made twice."""
         followed = await self._store.read(lambda tx: clock_shift.followed(tx, self._owner))
         self._has_followed(followed - self._followed)
-        now, since, set_by = self._clock(), self._since, self._set_by
+        now, since, set_by, sure_from = self._clock(), self._since, self._set_by, self._sure_from
         by = set_by - followed
         plans_by = min(by, self._set_back)
 
         def follow(tx: Tx) -> None:
             clock_shift.shift_pending_times(tx, by, plans_by, since, now)
-            clock_shift.record_followed(tx, self._owner, set_by)
+            clock_shift.record_followed(tx, self._owner, set_by, since + by, sure_from)
 
         if by:
             self._is_following = True

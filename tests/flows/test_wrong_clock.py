@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from relay.sandbox.receiver import Respond
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import watches
@@ -60,6 +61,24 @@ async def test_a_restart_under_a_wrong_clock_loses_nothing(sqlite_url: str, firs
         await one.live(4 * SECOND)
         await one.set()
         await until_told(one)
+        await one.live(3 * MINUTE)
+        await one.check()
+
+
+@pytest.mark.parametrize("strategy", ["interval", "adaptive"])
+async def test_a_restart_after_the_clock_went_wrong_loses_nothing(sqlite_url: str, strategy: str) -> None:
+    """What the run before moved with its clock moves back with it: no pause and no job's age lasts hours."""
+    async with machine(sqlite_url, strategy=strategy) as one:
+        refused = FaultRule(kind="429", share=1.0, lasts=8 * SECOND, wait=20 * SECOND)
+        one.world.exec.faults.order(FaultConfig(faults=(refused,)), one.world.clock())
+        await one_waits_for_each(one, 20 * SECOND)
+        await one.set(2 * HOUR)
+        await one.live(2 * SECOND)
+        await one.boot(2 * HOUR)
+        await one.live(2 * SECOND)
+        await one.set()
+        await until_told(one)
+        assert one.world.clock() - one.world.exec.jobs[one.jobs[0]].created_at < 15 * MINUTE
         await one.live(3 * MINUTE)
         await one.check()
 

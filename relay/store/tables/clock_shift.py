@@ -63,8 +63,9 @@ _APART = 10 * MINUTE
 """After a correction by more than this, leases of the old clock ended before the new clock's `now`, or end later than
 any that the new clock gave."""
 _NO_LIMIT = 2**62
-_FOLLOWED = "clock followed"
-"""The row of `leader_leases` whose `until` is by how much pending times have followed the clock in the owner's run."""
+_FOLLOWED, _STARTED, _SURE_FROM = "clock followed", "clock started", "clock sure from"
+"""Rows of `leader_leases`, by the relay whose clock was set last. Their `until` is by how much pending times followed
+it in that run; when the run started, and when its clock can be trusted again, both by the clock as it was set."""
 _SHIFT_RECORDED = tuple(_shifted_if_recent(column) for column in _RECORDED)
 
 _LOCK_LEDGERS = (
@@ -160,9 +161,17 @@ def followed(tx: Tx, owner: str) -> int:
     return row.until if row is not None and row.owner == owner else 0
 
 
-def record_followed(tx: Tx, owner: str, set_by: int) -> None:
+def record_followed(tx: Tx, owner: str, set_by: int, started: Instant, sure_from: Instant) -> None:
     """Records that pending times have followed the clock by so much in this run; after the shift, which shifts all."""
-    _record(tx, _FOLLOWED, owner, set_by)
+    for name, value in ((_FOLLOWED, set_by), (_STARTED, started), (_SURE_FROM, sure_from)):
+        _record(tx, name, owner, value)
+
+
+def doubtful_since(tx: Tx, now: Instant) -> Instant | None:
+    """Since when earlier runs recorded times by a clock that can't be trusted yet; None if it can."""
+    of_clock = select(leader_leases).where(leader_leases.c.name.in_((_STARTED, _SURE_FROM)))
+    until = {row.name: row.until for row in tx.execute(of_clock)}
+    return until[_STARTED] if until.get(_SURE_FROM, 0) > now else None
 
 
 def _record(tx: Tx, name: str, owner: str, value: int) -> None:
