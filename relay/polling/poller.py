@@ -179,7 +179,9 @@ class Poller:
     async def idle(self) -> None:
         """Returns when no poll is in flight."""
         while self._in_flight:
-            await asyncio.gather(*self._in_flight)
+            ended, _ = await asyncio.wait(self._in_flight)  # gather does not yield if all have ended: it would spin
+            for task in ended:
+                task.result()
 
     async def stop(self) -> None:
         """Waits up to `GRACE` for polls in flight, then cancels them and releases their leases: they are polled again.
