@@ -20,7 +20,7 @@ from benchmarks import tick
 from benchmarks.growth.filling import SECRET
 from benchmarks.speed.subjects import BODY
 from relay import config
-from relay.model import ID_BYTES, Endpoint, EndpointKind, EventType, Instant, Secret, new_id, to_rfc3339
+from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, new_id, to_rfc3339
 from relay.process import system_clock
 from relay.service import Relay
 from relay.store.engine.database import Tx
@@ -126,7 +126,7 @@ def delivered(relay: Relay) -> float:
 def subscriber(tx: Tx, url: str, now: Instant, kind: EndpointKind = EndpointKind.AD_HOC) -> Endpoint:
     """An endpoint for what is measured."""
     made = Endpoint(
-        id=new_id("ep", now, os.urandom(ID_BYTES)),
+        id=new_id("ep", now),
         kind=kind,
         name=None,
         url=url,
@@ -148,5 +148,5 @@ def _add(tx: Tx, owners: Sequence[Endpoint], some: range, now: Instant) -> None:
         fact = {"event_id": f"evt_{place:032d}", "event_type": "job.completed", "job_id": f"j{place}"}
         due = {"status": "pending", "trigger": "schedule", "created_at": now, "next_attempt_at": now}
         whose = {"workspace": "default", "endpoint_id": owner.id, "host": owner.host}
-        rows.append(fact | due | whose | {"id": new_id("dlv", now, os.urandom(ID_BYTES)), "body": BODY})
+        rows.append(fact | due | whose | {"id": new_id("dlv", now), "body": BODY})
     tx.execute(insert(deliveries), rows)

@@ -7,21 +7,13 @@ from typing import Any
 import click
 
 from relay.cli.api_client import drop_none, from_file
+from relay.cli.options import Decorator, combine_options
 from relay.config import parsers
 
 
-def file_option(
-    option: str, name: str, check: Callable[[str], Any], help: str
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def file_option(option: str, name: str, check: Callable[[str], Any], help: str) -> Decorator:
     """An option that names a file; the command gets the file's text, checked."""
     return click.option(option, name, callback=from_file(check), type=click.Path(dir_okay=False), help=help)
-
-
-def field_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The fields that both commands can set."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def request_fields(
@@ -60,7 +52,7 @@ def _template(text: str) -> dict[str, Any]:
     return body
 
 
-_OPTIONS = (
+field_options = combine_options(
     click.option("--name", help="A name of lower-case letters, digits, - or _."),
     file_option("--url-file", "url_file", parsers.text, "A file with the URL: it stays out of the shell's history."),
     click.option("--format", help="The format of the body; by default chosen by the URL's host."),
@@ -78,3 +70,4 @@ _OPTIONS = (
     click.option("--digest", help="How long news of success are gathered into one message, such as 5m."),
     click.option("--fallback", help="The name of another endpoint, for what finally fails at this one."),
 )
+"""The fields that both commands can set."""

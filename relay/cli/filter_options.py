@@ -1,15 +1,14 @@
 """The filters of lists as options: those of the API and of the dashboard, under the same names."""
 
-from collections.abc import Callable
-
 import click
 
+from relay.cli.options import Decorator, combine_options
 from relay.model import EventType
 
 
-def filter_options(created: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def filter_options(created: str) -> Decorator:
     """`--endpoint`, `--event` and the other filters of a list; `created` says what its times are of."""
-    options = (
+    return combine_options(
         click.option("--endpoint", help="Only with this endpoint, by name or id."),
         click.option(
             "--event",
@@ -26,10 +25,3 @@ def filter_options(created: str) -> Callable[[Callable[..., None]], Callable[...
         click.option("--since", help=f"Only if {created} at this time or later, such as 2026-03-01T10:00:00Z."),
         click.option("--until", help=f"Only if {created} before this time."),
     )
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate

@@ -1,7 +1,8 @@
-"""The `--config` option, and the configuration that it names."""
+"""The `--config` option, and the configuration that it names; several options in one."""
 
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -24,6 +25,20 @@ def config_option(command: click.decorators.FC) -> click.decorators.FC:
         help="The configuration file; by default ./config.yaml if it exists. The environment can set every key too: "
         "RELAY_SECTION__KEY.",
     )(command)
+
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def combine_options(*options: Decorator) -> Decorator:
+    """One decorator for several options, in their order in the help."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def read_config(path: Path | None) -> Config:

@@ -87,18 +87,17 @@ def _operator_endpoints(
             yield Problem((*path, "events"), f"{text} operator.endpoints")
     if any(path[0] == "endpoints" for path in faulty):
         return  # it may name one of those
-    names = [endpoint.name for _, endpoint in endpoints if endpoint.url.get_secret_value() != PULL_URL]
+    all_names, pushed = _names(endpoints)
     for number, name in enumerate(config.operator.endpoints):
-        if name not in names:
-            hint = did_you_mean_or_list(name, names) if names else "; name an endpoint of the section endpoints"
-            pushed = " that is sent anything" if name in (endpoint.name for _, endpoint in endpoints) else ""
-            yield Problem(("operator", "endpoints", number), f'there is no endpoint "{name}"{pushed}{hint}')
+        if name not in pushed:
+            text = _not_pushed(name, all_names, pushed, "name an endpoint of the section endpoints")
+            yield Problem(("operator", "endpoints", number), text)
 
 
 def _fallbacks(endpoints: Sequence[tuple[KeyPath, EndpointSection]], faulty: frozenset[KeyPath]) -> Iterator[Problem]:
     if any(path[0] == "endpoints" for path in faulty):
         return  # a fallback may be one of those
-    pushed = [endpoint.name for _, endpoint in endpoints if endpoint.url.get_secret_value() != PULL_URL]
+    all_names, pushed = _names(endpoints)
     for path, endpoint in endpoints:
         if endpoint.fallback is None:
             continue
@@ -106,9 +105,19 @@ def _fallbacks(endpoints: Sequence[tuple[KeyPath, EndpointSection]], faulty: fro
             yield Problem((*path, "fallback"), "is this endpoint itself; name another endpoint")
         elif endpoint.fallback not in pushed:
             others = [name for name in pushed if name != endpoint.name]
-            hint = did_you_mean_or_list(endpoint.fallback, others) if others else "; name one of the section endpoints"
-            sent = " that is sent anything" if endpoint.fallback in (other.name for _, other in endpoints) else ""
-            yield Problem((*path, "fallback"), f'there is no endpoint "{endpoint.fallback}"{sent}{hint}')
+            text = _not_pushed(endpoint.fallback, all_names, others, "name one of the section endpoints")
+            yield Problem((*path, "fallback"), text)
+
+
+def _names(endpoints: Sequence[tuple[KeyPath, EndpointSection]]) -> tuple[list[str], list[str]]:
+    """The names of all endpoints, and of those to which something is sent."""
+    pushed = [endpoint.name for _, endpoint in endpoints if endpoint.url.get_secret_value() != PULL_URL]
+    return [endpoint.name for _, endpoint in endpoints], pushed
+
+
+def _not_pushed(name: str, all_names: Sequence[str], choices: Sequence[str], without_choice: str) -> str:
+    hint = did_you_mean_or_list(name, choices) if choices else f"; {without_choice}"
+    return f'there is no endpoint "{name}"{" that is sent anything" if name in all_names else ""}{hint}'
 
 
 def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:

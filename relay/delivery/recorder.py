@@ -192,13 +192,11 @@ class ResultRecorder:
             if (endpoint := current.get(completed.endpoint.id)) is not None:
                 current[endpoint.id] = self._health_after(endpoint, completed, decision, now)
         scheduled = len(self._rules.schedule)
-        random = random_bytes(tx, ID_BYTES * len(batch))
-        of_ids = (random[start : start + ID_BYTES] for start in range(0, len(random), ID_BYTES))
         outbox.record_results(
             tx,
             [
-                to_delivery_update(completed, decision, now, of_id, scheduled)
-                for (completed, decision), of_id in zip(decisions, of_ids, strict=True)
+                to_delivery_update(completed, decision, now, random_bytes(tx, ID_BYTES), scheduled)
+                for completed, decision in decisions
             ],
         )
         endpoints.release_slots(tx, {completed.probe.endpoint_id for completed in batch if completed.probe is not None})

@@ -126,7 +126,8 @@ def _first_polls(
         spread_to_now = [k for k, plan in plans if plan.at <= now]
         return in_time + exploring + spread_to_now, [(k, plan) for k, plan in plans if plan.at > now], False
     after_test = NextPoll(now + _TEST_DELAY, "the first polls of other jobs show whether such jobs have ended already")
-    return [*in_time, *at_once], [(k, after_test) for k in new if k not in set(at_once)], tests
+    chosen = set(at_once)
+    return [*in_time, *at_once], [(k, after_test) for k in new if k not in chosen], tests
 
 
 def _at_once(

@@ -46,6 +46,11 @@ _MAX_PATH = 200
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+def new_request_id() -> str:
+    """An id for a request whose client gave none."""
+    return f"req_{ULID()}"
+
+
 class RequestTargetMiddleware:
     """ASGI middleware. Each request gets the path that the routes know, below the path of `server.public_url`.
 
@@ -113,7 +118,7 @@ class ResponseMiddleware:
             return
         headers = Headers(scope=scope)
         client_request_id = headers.get("x-request-id", "")
-        request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else f"req_{ULID()}"
+        request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else new_request_id()
         # RFC 9112, 6.1: a proxy in front may have read another length.
         must_close = "content-length" in headers and "transfer-encoding" in headers
         response_state = _Answered(request_id, scope.get("scheme") == "https", must_close)

@@ -5,7 +5,8 @@ from typing import Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from ulid import ULID
+
+from relay.web.server.middleware import new_request_id
 
 RETRY_AFTER = "5"
 """Seconds after which clients ask again."""
@@ -42,5 +43,5 @@ class StartingApp:
 
 
 def _json(status: int, answer: dict[str, Any]) -> Response:
-    headers = {"x-request-id": f"req_{ULID()}"} | ({} if status == 200 else {"retry-after": RETRY_AFTER})
+    headers = {"x-request-id": new_request_id()} | ({} if status == 200 else {"retry-after": RETRY_AFTER})
     return Response(json.dumps(answer).encode(), status, headers, media_type="application/json")
