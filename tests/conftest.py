@@ -160,8 +160,9 @@ def postgres() -> Iterator[str]:
         folder.chmod(0o755)  # as root the server runs as another user
         uri = get_server(folder / "data", cleanup_mode=None).get_uri()
     with psycopg.connect(uri, autocommit=True) as connection:
-        # No test cuts the power, and syncing a hundred databases takes minutes.
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        # No test cuts the power, and syncing a hundred databases takes minutes. Autovacuum comes to a database that is
+        # a minute old, and with it other plans.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
             connection.execute(f"ALTER SYSTEM SET {setting} = off")
         connection.execute("SELECT pg_reload_conf()")
     yield uri
