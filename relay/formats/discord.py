@@ -35,8 +35,12 @@ _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
 
 _THREAD = "thread_id"
 """The parameter of a URL that names a thread or a forum's post."""
-_UNKNOWN_MESSAGE = 10008
-"""The code of an edit whose message was deleted."""
+_UNEDITABLE = frozenset({10003, 10008, 50005, 50083, 160005})
+"""Codes of an edit after which the ending is posted as a new message: the thread or the message was deleted, another
+webhook posted it, its thread is archived (a new message opens it again) or locked. The post tells whether the endpoint
+is at fault."""
+_OLD_EDITS = 30046
+"""The code of a 429 for too many edits of messages that are more than an hour old. It says no time to wait."""
 _OTHER_LAYOUTS = ("/slack", "/slack/", "/github", "/github/")
 """Ends of a path at which Discord expects another service's body."""
 
@@ -113,7 +117,7 @@ def exchange(task: Task) -> Exchange:
         if not task.is_final:
             return SKIPPED_AS_THERE, living
         result = yield json_call("PATCH", _edit_url(task.url, living.address), rendered)
-        if not (isinstance(result, HttpResponse) and json_body(result).get("code") == _UNKNOWN_MESSAGE):
+        if not (isinstance(result, HttpResponse) and json_body(result).get("code") in _UNEDITABLE):
             return result, shown(living, True) if _succeeded(result) else living
     post_url, thread = _post_url(task.url)
     result = yield json_call("POST", post_url, rendered)
@@ -145,6 +149,9 @@ def _succeeded(result: SendResult) -> bool:
 
 def _rejection(answer: HttpResponse) -> Rejection | None:
     """A 429 that says no time is not a webhook's limit: something in front of Discord refuses the address."""
+    if answer.status == 429 and json_body(answer).get("code") == _OLD_EDITS:
+        text = f"Discord takes few edits of messages that are more than an hour old ({_OLD_EDITS})"
+        return Rejection(text, retry=True, busy=True)
     if answer.status == 429 and "retry-after" not in answer.headers and "retry_after" not in json_body(answer):
         text = "Discord refuses every request of this machine's address for a while (429 without a time to wait)"
         return Rejection(text, retry=True, busy=True, of_address=True)

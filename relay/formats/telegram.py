@@ -5,7 +5,9 @@ text that is cut never breaks one. `message_thread_id` in the URL names a topic 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from relay.egress import HttpResponse
@@ -20,6 +22,20 @@ MAX_HEADLINE = 300
 MAX_REASON = 1_500
 MAX_LINE = 400
 """With a headline, a reason, five facts and a footnote a message stays below Telegram's 4,096."""
+_RIGHTS = "let the bot post in the chat (as an admin, if it is a channel), then enable this endpoint"
+_TOPIC = "check message_thread_id in the URL, or leave it out for the chat's general topic"
+_CHAT_ERRORS = (
+    ("chat not found", "check chat_id in the URL, and that the bot is in the chat"),
+    ("chat_id is empty", "add chat_id=CHAT to the URL"),
+    ("peer_id_invalid", "check chat_id in the URL, and that the bot is in the chat"),
+    ("upgraded to a supergroup", "the chat has a new id: register the URL with it as chat_id"),
+    ("message thread not found", _TOPIC),
+    ("topic_deleted", _TOPIC),
+    ("topic_closed", "open the topic again, then enable this endpoint, or register the URL of another topic"),
+    ("rights", _RIGHTS),
+    ("chat_write_forbidden", _RIGHTS),
+)
+"""Parts of descriptions that come with a 400 though the chat is at fault, and what to do."""
 
 
 @dataclass(slots=True)
@@ -97,12 +113,20 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
     if answer.status in (401, 403, 404):
         remedy = "check the bot's token, that the bot is in the chat and may post there, then enable this endpoint"
         return Rejection(f"Telegram says: {reason} ({answer.status}): {remedy}", disable=True)
-    if answer.status == 400 and "chat not found" in reason:
-        text = "check chat_id in the URL, and that the bot is in the chat"
-        return Rejection(f"Telegram says: {reason}: {text}", disable=True)
+    if answer.status == 400 and (advice := _advice(answer_body, reason)):
+        return Rejection(f"Telegram says: {reason}: {advice}", disable=True)
     if answer.status == 400:
         return Rejection(f"Telegram did not take the relay's message ({reason}): please report it, with this job's id")
     return None
+
+
+def _advice(answer_body: Mapping[str, Any], reason: str) -> str | None:
+    """What to do about a 400 that is the chat's fault; None if the message is at fault."""
+    parameters = answer_body.get("parameters")
+    new_chat = parameters.get("migrate_to_chat_id") if isinstance(parameters, dict) else None
+    if isinstance(new_chat, int):
+        return f"register its URL with chat_id={new_chat}, the chat's new id"
+    return next((advice for part, advice in _CHAT_ERRORS if part in reason.casefold()), None)
 
 
 def _matches_url(host: str, path: str) -> bool:

@@ -135,6 +135,24 @@ def teams_failure(status: int) -> bytes:
         ("telegram", 401, b'{"ok":false,"error_code":401,"description":"Unauthorized"}', "check the bot's token", True),
         ("telegram", 400, b'{"ok":false,"description":"Bad Request: chat not found"}', "check chat_id", True),
         ("telegram", 400, b'{"ok":false,"description":"Bad Request: message is too long"}', "please report it", False),
+        (
+            "telegram",
+            400,
+            b'{"ok":false,"description":"Bad Request: group chat was upgraded to a supergroup chat",'
+            b'"parameters":{"migrate_to_chat_id":-1001557912345}}',
+            "chat_id=-1001557912345",
+            True,
+        ),
+        ("telegram", 400, b'{"ok":false,"description":"Bad Request: message thread not found"}', "thread_id", True),
+        ("telegram", 400, b'{"ok":false,"description":"Bad Request: TOPIC_CLOSED"}', "open the topic", True),
+        ("telegram", 400, b'{"ok":false,"description":"Bad Request: chat_id is empty"}', "add chat_id", True),
+        (
+            "telegram",
+            400,
+            b'{"ok":false,"description":"Bad Request: not enough rights to send text messages to the chat"}',
+            "let the bot post",
+            True,
+        ),
     ],
 )
 def test_permanent_errors_of_a_receiver_say_what_to_do(

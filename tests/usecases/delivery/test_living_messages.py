@@ -291,6 +291,39 @@ async def test_a_deleted_discord_message_is_posted_once_with_the_ending(discord:
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Thread is archived", "code": 50083},
+        {"message": "This thread is locked", "code": 160005},
+        {"message": "Unknown Channel", "code": 10003},
+        {"message": "Cannot edit a message authored by another user", "code": 50005},
+    ],
+)
+async def test_a_discord_message_that_can_not_be_edited_is_posted_once_with_the_ending(
+    discord: World, error: dict[str, object]
+) -> None:
+    """An archived thread takes no edit, and a new message opens it again; whether the endpoint fails says the post."""
+    assert ok(await discord.send(EventType.STARTED))
+    discord.chat.answers["edit"] = [JSONResponse(error, 400)]
+    assert ok(await discord.send(EventType.COMPLETED))
+    assert len(discord.chat.called("post")) == 2
+    assert IN_PROGRESS not in discord.chat.texts()[-1]
+
+
+async def test_too_many_edits_of_old_discord_messages_are_repeated(discord: World) -> None:
+    """Discord gives no time to wait; the message is edited later, and not posted again."""
+    assert ok(await discord.send(EventType.STARTED))
+    discord.chat.answers["edit"] = [JSONResponse({"message": "Maximum number of edits", "code": 30046}, 429)]
+    refused = await discord.send(EventType.COMPLETED)
+    assert isinstance(refused, HttpResponse)
+    rejection = formats.rejection("discord", refused)
+    assert rejection is not None
+    assert (rejection.retry, rejection.busy, rejection.of_address) == (True, True, False)
+    assert ok(await discord.send(EventType.COMPLETED))
+    assert len(discord.chat.messages) == 1
+
+
+@pytest.mark.parametrize(
     ("answer", "said", "disable", "retry"),
     [
         ({"ok": False, "error": "invalid_auth"}, "copy it again", True, False),
