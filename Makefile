@@ -11,7 +11,7 @@ SECONDS ?= 60
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture simulate \
+.PHONY: help demo test coverage test-long check format bench-polling bench-speed bench-waiting lock renew image habits fuzz guards torture simulate \
   audit sbom release tag workflows chart manifests proxies clients bodies receivers walk docs browser screenshots clean
 
 help: ## List the targets
@@ -46,9 +46,6 @@ bench-polling: $(DEV) ## Compare the relay's polls with the optimum, and simulat
 
 bench-speed: $(BENCH) ## Compare deliveries and registrations with the limits of two cores: half an hour
 	$(RUN)/python -m benchmarks.speed $(ARGS)
-
-bench-scaling: $(DEV) ## Measure what several relays cost one PostgreSQL: minutes
-	$(RUN)/python -m benchmarks.scaling $(ARGS)
 
 bench-waiting: $(DEV) ## Measure what 10,000 open waits cost, and how soon they are answered: a few minutes
 	$(RUN)/python -m benchmarks.waiting $(ARGS)

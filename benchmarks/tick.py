@@ -1,14 +1,11 @@
-"""The cost of a tick by the number of watched jobs: `python -m benchmarks.tick [--postgresql]`.
+"""The cost of a tick by the number of watched jobs.
 
 Stores with 1,000, 100,000 and 1,000,000 watches that are not due, and the same relay on each, in turns: a tick with
 nothing due; one that makes 20 polls (with a client that answers at once); and computing the price of a poll, which is
 done every half minute. Medians; what counts is how they grow.
 """
 
-import argparse
-import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,8 +14,6 @@ from typing import Any
 import httpx
 from sqlalchemy import func, insert, select, update
 
-from benchmarks.databases import postgresql
-from benchmarks.tables import Report, Table
 from relay import config
 from relay.config import Config
 from relay.model import DAY, MINUTE, Instant, ScenarioJob, to_rfc3339
@@ -162,30 +157,3 @@ async def timed(work: Callable[[], Awaitable[None]]) -> float:
     began = time.perf_counter()
     await work()
     return 1_000 * (time.perf_counter() - began)
-
-
-def report(found: Medians, database: str) -> Report:
-    """The medians, and how they grow."""
-    rows = []
-    for name, medians in found.items():
-        grown = [f"{value / medians[0]:.1f}×" for value in medians]
-        rows.append([WORDS[name], *(f"{value:.2f} ms, {g}" for value, g in zip(medians, grown, strict=True))])
-    head = (database, *(f"{number:,} watches" for number in NUMBERS))
-    return Report([Table(f"What a tick costs, {database}", head, rows)])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tick", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--postgresql", action="store_true", help="on PostgreSQL too")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        urls = [f"sqlite:///{folder}/{number}.db" for number in NUMBERS]
-        print(report(asyncio.run(measure(urls)), "SQLite").text(), flush=True)
-    if asked.postgresql:
-        with postgresql() as server:
-            urls = [server.fresh() for _ in NUMBERS]
-            print(report(asyncio.run(measure(urls)), "PostgreSQL").text())
-
-
-if __name__ == "__main__":
-    main()

@@ -6,14 +6,11 @@ small part of each, in seconds, which says that all of it works and no more; `--
 docs/performance.md. Ends with 1 where something does not hold.
 """
 
-import asyncio
 import sys
 from collections.abc import Sequence
 
-from benchmarks import pages
 from benchmarks.command import DOCS, Part, command
-from benchmarks.speed import budget, deliveries, endings, machine, polls, registrations, watches
-from benchmarks.tables import Report
+from benchmarks.speed import deliveries, endings, machine, polls, registrations, watches
 
 PAGE = DOCS / "performance.md"
 
@@ -23,20 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return command("benchmarks.speed", __doc__, PAGE, PARTS, arguments)
 
 
-def _pages(quick: bool) -> Report:
-    many = 2 * pages.FEW if quick else pages.MANY
-    return pages.report(asyncio.run(pages.measure(1 if quick else pages.ROUNDS, many)), many)
-
-
 PARTS: dict[str, Part] = {
     "machine": machine.report,
     "deliveries": lambda quick: deliveries.report(deliveries.measure(quick)),
-    "budget": lambda quick: budget.report(budget.measure(quick)),
     "registrations": lambda quick: registrations.report(registrations.measure(quick)),
     "polls": lambda quick: polls.report(polls.measure(quick)),
     "endings": lambda quick: endings.report(endings.measure(quick)),
     "watches": lambda quick: watches.report(*watches.measure(quick)),
-    "pages": _pages,
 }
 
 if __name__ == "__main__":
