@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 failure, 2 wrong usage (click's own) or a configuration that can't be used.
 """
 
+import errno
 import os
 import signal
 from importlib import import_module
@@ -85,12 +86,17 @@ class Commands(Group):
             context.exit(1)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
+        except BrokenPipeError:
+            raise  # whoever reads the output has what they want, as `head`: click ends without a word
         except Exception as error:
-            print_text(
-                f"{_safe_traceback(error)}\nrelay: internal error; please report it with the output of `relay doctor`",
-                err=True,
-            )
+            print_text(_describe_fault(error), err=True)
             context.exit(1)
+
+
+def _describe_fault(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"relay: can't write: {os.strerror(error.errno)}"
+    return f"{_safe_traceback(error)}\nrelay: internal error; please report it with the output of `relay doctor`"
 
 
 def _safe_traceback(error: Exception) -> str:

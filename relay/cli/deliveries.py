@@ -6,6 +6,7 @@ import click
 
 from relay.cli.api_client import Client, client_options, drop_none, list_options
 from relay.cli.filter_options import filter_options
+from relay.cli.options import id_argument
 from relay.cli.output import print_json
 from relay.cli.table import Column
 
@@ -25,7 +26,7 @@ _COLUMNS: dict[str, Column[dict[str, Any]]] = {
 
 
 @click.command("deliveries")
-@click.argument("delivery_id", required=False)
+@id_argument("delivery_id", required=False)
 @click.option("--status", help="pending, delivered, failed or cancelled.")
 @click.option("--job", "job_id", help="Only of this job.")
 @click.option("--digest", help="Only those that this digest sends, by the id of its delivery.")

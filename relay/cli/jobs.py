@@ -6,6 +6,7 @@ import click
 
 from relay.cli.api_client import Client, client_options, drop_none, list_options
 from relay.cli.filter_options import filter_options
+from relay.cli.options import id_argument
 from relay.cli.output import print_json
 from relay.cli.table import Column
 
@@ -21,7 +22,7 @@ _COLUMNS: dict[str, Column[dict[str, Any]]] = {
 
 
 @click.command("jobs")
-@click.argument("job_id", required=False)
+@id_argument("job_id", required=False)
 @click.option("--state", help="active, settled, not_found, expired or withdrawn.")
 @filter_options("registered")
 @list_options

@@ -10,7 +10,7 @@ import click
 from relay import config
 from relay.config import Config
 from relay.errors import ConfigError
-from relay.model import Actor, Via
+from relay.model import JOB_ID, Actor, Via
 
 DEFAULT = Path("config.yaml")
 
@@ -39,6 +39,19 @@ def combine_options(*options: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+def id_argument(name: str, *, required: bool = True) -> Decorator:
+    """The argument `name`, an id that a command puts into a path of the API: a URL or a path is refused as such."""
+    return click.argument(name, required=required, callback=_check_id)
+
+
+def _check_id(_context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    if not JOB_ID.fullmatch(text.strip()):
+        raise click.UsageError(f"{(parameter.name or '').upper()} is an id: 1 to 128 letters, digits, - or _")
+    return text.strip()
 
 
 def read_config(path: Path | None) -> Config:

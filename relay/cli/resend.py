@@ -6,6 +6,7 @@ import click
 
 from relay.cli.api_client import Client, client_options, drop_none
 from relay.cli.filter_options import filter_options
+from relay.cli.options import id_argument
 from relay.cli.output import print_json, print_text
 from relay.cli.progress_bar import progress_bar
 
@@ -14,7 +15,7 @@ BATCH = 500
 
 
 @click.command("resend")
-@click.argument("delivery_id", required=False)
+@id_argument("delivery_id", required=False)
 @click.option("--failed", is_flag=True, help="All failed deliveries that match the other options.")
 @click.option("--delivered", is_flag=True, help="All delivered ones, after a receiver lost data.")
 @click.option("--job", "job_id", help="Only of this job.")

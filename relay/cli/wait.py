@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from relay.cli.api_client import Client, client_options
+from relay.cli.options import id_argument
 from relay.cli.output import print_json, print_text, strip_control_chars
 from relay.client import ApiError, Job, Relay
 from relay.config import parsers
@@ -26,7 +27,7 @@ def _duration(_context: click.Context, _option: click.Parameter, text: str | Non
 
 
 @click.command("wait")
-@click.argument("job_id")
+@id_argument("job_id")
 @click.option("--register", "registers", is_flag=True, help="Register the job first.")
 @click.option("--timeout", callback=_duration, help="Wait no longer than this, such as 30m; by default for ever.")
 @click.option("--workspace", help="The Exec workspace, if the relay has several.")

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from relay.client import local_token
 from relay.client.errors import ClientError
@@ -79,7 +80,9 @@ def job(job_id: str, workspace: str | None, wait: float = 0) -> Call:
     """Shows a job, or waits for its end up to `wait` seconds."""
     params = {"workspace": workspace} if workspace else {}
     seconds = int(wait)
-    return Call("GET", f"/v1/jobs/{job_id}", params | ({"wait": str(seconds)} if seconds else {}), wait=seconds)
+    return Call(
+        "GET", f"/v1/jobs/{quote(job_id, safe='')}", params | ({"wait": str(seconds)} if seconds else {}), wait=seconds
+    )
 
 
 def events(

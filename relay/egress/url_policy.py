@@ -38,6 +38,8 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DOTS = frozenset("\u3002\uff0e\uff61\u2024\u06d4")
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
+_AROUND = "<\"'`[(“‘«„"
+"""What chats, mail and Markdown put before a URL."""
 _UNQUOTED = "%/:@!$&'()*+,;=?[]|"
 
 
@@ -87,6 +89,8 @@ class _UrlValidator:
             self.refuse(f"is longer than {MAX_URL:,} characters.")
         if any(character == "\\" or category(character)[0] in "CZ" for character in url):
             self.refuse("holds a space, a backslash or a control character. Percent-encode it, or leave it out.")
+        if url[0] in _AROUND:
+            self.refuse("holds more than a URL. Paste it without the brackets or quotation marks around it.")
 
     def default_port(self, scheme: str) -> int:
         if scheme == "https":

@@ -76,6 +76,11 @@ def get(tx: Tx, id: str) -> Endpoint:
     return _existing(endpoints.get(tx, id))
 
 
+def get_locked(tx: Tx, id: str) -> Endpoint:
+    """Like `get`, for a change of the fields that identify the endpoint, or for its deletion. Locks the endpoint."""
+    return _existing(endpoints.get_for_update(tx, id))
+
+
 def create(
     tx: Tx,
     name: str | None,
@@ -116,7 +121,7 @@ def update(
     A format that was detected from the URL is detected again for a new URL. Raises ValidationFailed; Conflict if the
     endpoint can't be changed here or the name is taken. Locks the endpoint.
     """
-    endpoint = _lock_with_fingerprint(tx, endpoint.id)
+    endpoint = get_locked(tx, endpoint.id)
     refuse_unless_changeable(endpoint)
     if patch.url is not None and endpoint.is_pulled != (patch.url == PULL_URL):
         text = "an endpoint stays pulled, or notified at a URL; create another one, and delete this one"
@@ -191,7 +196,7 @@ def rotate(
     The scheme stays, unless `signing` or the secret has another one. Raises ValidationFailed for an invalid secret,
     Conflict if the configuration sets the secret. Locks the endpoint.
     """
-    endpoint = _lock_with_fingerprint(tx, endpoint.id)
+    endpoint = get_locked(tx, endpoint.id)
     if has_configured_secret(endpoint, configured):
         text = "the relay's configuration sets the secret of this endpoint; change it there and reload the relay"
         raise Conflict("endpoint_configured", text)
@@ -271,7 +276,7 @@ def retire(tx: Tx, id: str, now: Instant) -> bool:
     It gets no more events of every job, and what waits is held until a person enables or deletes it; if it is
     configured again, that is undone. Raises NotFound. Locks the endpoint.
     """
-    endpoint = _lock_with_fingerprint(tx, id)
+    endpoint = get_locked(tx, id)
     if endpoint.source != "config":
         return True  # another relay was first
     pending = DeliveryFilter(endpoint_id=id, status=DeliveryStatus.PENDING)
@@ -328,11 +333,6 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
 def _lock(tx: Tx, endpoint: Endpoint) -> Endpoint:
     """The endpoint's current state, locked until the transaction ends. Raises NotFound."""
     return _existing(endpoints.lock_many(tx, [endpoint.id]).get(endpoint.id))
-
-
-def _lock_with_fingerprint(tx: Tx, id: str) -> Endpoint:
-    """Like `_lock`, for a change of the fields that identify the endpoint, or for its deletion."""
-    return _existing(endpoints.get_for_update(tx, id))
 
 
 def _existing(endpoint: Endpoint | None) -> Endpoint:
@@ -400,7 +400,7 @@ def _delete_batch(tx: Tx, id: str, now: Instant, configured: bool, actor: Actor)
         registrations.withdraw(tx, jobs)
         watches.withdraw_if_unwatched(tx, jobs.values(), now)
         return True
-    endpoint = _lock_with_fingerprint(tx, id)
+    endpoint = get_locked(tx, id)
     if not configured:
         _refuse_deletion(tx, endpoint)
     if registrations.standing_at(tx, id, 1):

@@ -1,5 +1,8 @@
 """A verb that fails by a fault of the relay's own."""
 
+import errno
+import os
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -34,6 +37,15 @@ def test_an_internal_error_is_printed_without_values() -> None:
     for words in ("KeyError", "test_faults.py", "in command", "relay doctor"):
         assert words in done.output
     assert marked.found_in(done.output) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.EPIPE, ""), (errno.ENOSPC, "relay: can't write: No space left on device\n")]
+)
+def test_output_that_nobody_takes_is_no_fault_of_the_relay(number: int, said: str) -> None:
+    """`relay jobs | head` ends without a word, a full disk is named; neither asks for a report."""
+    done = CliRunner().invoke(Falling(OSError(number, os.strerror(number))), ["fall"])
+    assert (done.exit_code, done.output) == (1, said)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ async def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
     assert (await run("wait", *words, url="http://127.0.0.1:9")).exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["wait", "jobs", "deliveries", "resend"])
+@pytest.mark.parametrize("pasted", ["https://relay.example/jobs/default/j1", "../v1/jobs", "j 1", "j1?wait=1"])
+async def test_what_is_pasted_for_an_id_is_refused_as_such(command: str, pasted: str) -> None:
+    """A page's address or a path is no id; nothing is asked, least of all at another path of the API."""
+    result = await run(command, pasted, url="http://127.0.0.1:9")
+    assert result.exit_code == 2
+    assert "_ID is an id: 1 to 128 letters" in result.stderr
+
+
 async def test_a_wrong_key_is_named(served: Served) -> None:
     """With the option that gives it."""
     result = await run("wait", "j1", url=served.url, key="relay_wrong")

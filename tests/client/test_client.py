@@ -181,6 +181,10 @@ async def test_a_refusal_is_an_error_at_once(served: Served) -> None:
         with pytest.raises(ApiError) as raised:
             await relay.register("not an id")
         assert (raised.value.status, raised.value.field) == (400, "job_id")
+    async with AsyncRelay(served.url, KEY) as relay:
+        with pytest.raises(ApiError) as raised:
+            await relay.job("../workspaces")  # what is given as an id is never another path
+        assert raised.value.status == 404
     async with AsyncRelay(served.url, "relay_wrong") as relay:
         with pytest.raises(ApiError) as raised:
             await relay.job("j1")

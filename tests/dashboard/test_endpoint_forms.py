@@ -1,5 +1,6 @@
 """The endpoint forms without a browser: what is saved, what is refused, and which secrets never come back."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 
@@ -100,6 +101,36 @@ async def test_edit_keeps_url_and_secret(open_relay: Api) -> None:
     refused = await open_relay.http.patch(f"/v1/endpoints/{made['id']}", json={"url": masked["url"]})
     assert refused.status_code == 400
     assert await open_relay.relay.store.read(lambda tx: admin.get(tx, made["id"])) == endpoint
+
+
+def shown_in(page: str) -> str:
+    """What the form says that it showed."""
+    [value] = re.findall(r'name="shown" value="([^"]*)"', page)
+    return html.unescape(value)
+
+
+async def test_two_people_edit_one_endpoint(open_relay: Api) -> None:
+    """Each changes only what they changed in the form; the same field is replaced only by who has seen the other's."""
+    made = await open_relay.make_endpoint(url=SLACK)
+    path, all_fields = f"/endpoints/{made['id']}/edit", {"action": "save", "format": "slack"} | ENDINGS
+    await post(open_relay, path, name="sales", **all_fields)
+    shown = shown_in((await open_relay.http.get(path, headers=HTML)).text)
+    await post(open_relay, path, name="sales", shown=shown, quiet="22:00-07:00 Europe/Berlin", **all_fields)
+    saved = await post(open_relay, path, name="enablement", shown=shown, **all_fields)
+    assert saved.headers["location"].endswith("notice=saved")
+    endpoint = await open_relay.relay.store.read(lambda tx: admin.get(tx, made["id"]))
+    assert (endpoint.name, endpoint.quiet) == ("enablement", "22:00-07:00 Europe/Berlin")
+    refused = await post(open_relay, path, name="onboarding", shown=shown, **all_fields)
+    assert refused.status_code == 409
+    assert "name is enablement now" in refused.text
+    assert 'value="onboarding"' in refused.text
+    assert await open_relay.relay.store.read(lambda tx: admin.get(tx, made["id"])) == endpoint
+    again = await post(
+        open_relay, path, name="onboarding", shown=shown_in(refused.text), quiet=endpoint.quiet or "", **all_fields
+    )
+    assert again.headers["location"].endswith("notice=saved")
+    emptied = await post(open_relay, path, name="", shown=shown_in(refused.text), quiet="", **all_fields)
+    assert (emptied.status_code, "an endpoint keeps a name" in emptied.text) == (400, True)
 
 
 async def test_new_secret_rotates(open_relay: Api) -> None:

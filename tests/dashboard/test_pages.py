@@ -103,6 +103,22 @@ async def test_session_ends(locked: Api, clock: Clock) -> None:
     assert (await locked.http.get("/jobs", headers=HTML)).status_code == 303
 
 
+async def test_a_form_of_a_session_that_has_ended_leads_back_to_it(locked: Api, clock: Clock) -> None:
+    """It says that nothing was changed; after the login the form's page opens, and no page of another site."""
+    await log_in(locked)
+    form = {"csrf": await token_of(locked), "url": "https://example.com/hook", "action": "save"}
+    clock.advance(12 * HOUR + 1)
+    before = await locked.stored()
+    own = {"origin": "http://127.0.0.1:8080", "referer": "http://127.0.0.1:8080/endpoints/new"}
+    sent = await locked.http.post("/endpoints/new", data=form, headers=HTML | own)
+    assert (sent.status_code, sent.headers["location"]) == (303, "/login?next=/endpoints/new&notice=session-ended")
+    assert "nothing was changed" in (await locked.http.get(sent.headers["location"], headers=HTML)).text
+    elsewhere = {"referer": "https://evil.example/endpoints/new"}
+    sent = await locked.http.post("/endpoints/new", data=form, headers=HTML | elsewhere)
+    assert sent.headers["location"] == "/login?notice=session-ended"
+    assert await locked.stored() == before
+
+
 async def test_two_relays_on_two_ports_share_no_session(sqlite_url: str, clock: Clock, tmp_path: Path) -> None:
     """Browsers send a host's cookies to all of its ports: a login at one relay leaves that at the other as it is."""
     urls = (sqlite_url, f"sqlite:///{tmp_path}/other.db")

@@ -1,15 +1,19 @@
 """Forms to create, edit and delete standing endpoints, with a preview and a test before anything is saved.
 
 A saved URL or secret is never shown again: in the edit form an empty field leaves it unchanged.
+
+Two people may edit one endpoint at a time. A form knows what it showed, so that it changes only what its user changed;
+if somebody else has changed the same meanwhile, it is shown again and says so.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
 from relay.endpoints import EndpointPatch, EndpointSpec, admin, spec
-from relay.errors import RequestError, ValidationFailed
+from relay.errors import Conflict, RequestError, ValidationFailed
 from relay.formats import FORMATS
 from relay.model import FINAL_EVENTS, Attempt, Endpoint, EndpointKind, EventType
 from relay.signing import standard_webhooks
@@ -18,7 +22,9 @@ from relay.web.core import path_params
 from relay.web.dashboard.endpoints import preview, show_endpoint
 from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render
 
-_FIELDS = ("name", "url", "format", "secret", "event", "quiet", "digest", "fallback")
+_FIELDS = ("name", "url", "format", "secret", "event", "quiet", "digest", "fallback", "shown")
+_SHOWN = ("name", "format", "quiet", "digest", "fallback")
+"""The texts that a form shows; it shows the events beside them."""
 
 
 async def new_endpoint(page: PageRequest) -> Response:
@@ -34,8 +40,8 @@ async def create(page: PageRequest, form: Mapping[str, str]) -> Response:
 async def edit_endpoint(page: PageRequest, id: str) -> Response:
     """The form of an endpoint, without its URL and secret. Raises Conflict for an endpoint of the configuration."""
     endpoint = await _editable(page, id)
-    fields = {name: getattr(endpoint, name) or "" for name in ("name", "format", "quiet", "digest", "fallback")}
-    return _render_form(page, endpoint, fields, endpoint.events)
+    fields = {name: getattr(endpoint, name) or "" for name in _SHOWN}
+    return _render_form(page, endpoint, fields | {"shown": json.dumps(_shown(endpoint))}, endpoint.events)
 
 
 async def edit(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
@@ -72,6 +78,8 @@ async def _submit(page: PageRequest, form: Mapping[str, str], endpoint: Endpoint
         by = page.user.name or None
         attempt = await page.relay.send_test(draft, page.now, type, by) if action == "test" else None
     except RequestError as error:
+        if isinstance(error, _ChangedMeanwhile):
+            fields["shown"] = json.dumps(error.current)  # saving again replaces what somebody else saved
         return _render_form(
             page, endpoint, fields, events, error=error, code=200 if action == "preview" else error.status
         )
@@ -98,17 +106,26 @@ async def _save_new(page: PageRequest, fields: Mapping[str, str], events: tuple[
 async def _save(
     page: PageRequest, endpoint: Endpoint, fields: Mapping[str, str], events: tuple[EventType, ...]
 ) -> Response:
+    entered: dict[str, Any] = {name: fields[name] for name in _SHOWN} | {"events": sorted(events)}
+    shown = _read_shown(fields["shown"])
+    changes = {name: value for name, value in entered.items() if value != shown.get(name)}
+    if changes.get("name") == "" and shown.get("name"):
+        raise ValidationFailed("missing_field", "an endpoint keeps a name; enter another one", "name")
     patch = EndpointPatch(
-        name=fields["name"] or None,
+        name=changes.get("name") or None,
         url=fields["url"] or None,
-        format=None if fields["format"] == endpoint.format else fields["format"] or None,
-        events=events,
-        quiet=fields["quiet"],
-        digest=fields["digest"],
-        fallback=fields["fallback"],
+        format=None if changes.get("format") == endpoint.format else changes.get("format") or None,
+        events=events if "events" in changes else None,
+        quiet=changes.get("quiet"),
+        digest=changes.get("digest"),
+        fallback=changes.get("fallback"),
     )
 
     def write(tx: Tx) -> None:
+        current = _shown(admin.get_locked(tx, endpoint.id))
+        others = [name for name in changes if name in shown and current[name] not in (shown[name], changes[name])]
+        if others:
+            raise _ChangedMeanwhile(others, current)
         admin.update(tx, admin.get(tx, endpoint.id), patch, page.relay.rules, page.now, page.actor)
         if fields["secret"]:
             config = page.relay.config.endpoints
@@ -116,6 +133,34 @@ async def _save(
 
     await page.relay.store.write(write)
     return redirect_with_notice(page, f"/endpoints/{endpoint.id}", "saved")
+
+
+class _ChangedMeanwhile(Conflict):
+    """Somebody else has changed what this form would change."""
+
+    def __init__(self, names: Sequence[str], current: Mapping[str, Any]) -> None:
+        self.current = current
+        values = ", ".join(f"{name} is {_in_words(current[name])} now" for name in names)
+        text = f"somebody else changed this endpoint meanwhile: {values}; save again to replace that by what is below"
+        super().__init__("changed_meanwhile", text)
+
+
+def _in_words(value: Any) -> str:
+    return (", ".join(value) if isinstance(value, list) else value) or "empty"
+
+
+def _shown(endpoint: Endpoint) -> dict[str, Any]:
+    """What a form shows of the endpoint."""
+    return {name: getattr(endpoint, name) or "" for name in _SHOWN} | {"events": sorted(endpoint.events)}
+
+
+def _read_shown(text: str) -> Mapping[str, Any]:
+    """What the form showed, as it says itself; nothing if it does not say it, and then all of its fields count."""
+    try:
+        shown = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return shown if isinstance(shown, dict) else {}
 
 
 def _spec(fields: Mapping[str, str], events: tuple[EventType, ...], endpoint: Endpoint | None) -> EndpointSpec:

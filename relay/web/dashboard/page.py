@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from enum import StrEnum
 from functools import cache, partial
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -223,6 +223,7 @@ NOTICES = {
     "replay-stopped": "The replay is stopped. What it has made due already is still sent.",
     "enabled": "The endpoint is enabled. Held deliveries are being sent.",
     "disabled": "The endpoint is disabled. Its deliveries are held until it is enabled.",
+    "session-ended": "Your session has ended, and nothing was changed. Log in, and send the form again.",
     "saved": "The endpoint is saved.",
     "deleted": "The endpoint is deleted.",
     "key-revoked": "The key is revoked.",
@@ -241,14 +242,32 @@ def redirect_with_notice(page: PageRequest, path: str, notice: str | None = None
 
 
 def _redirect_to_login(page: PageRequest) -> Response:
+    """To the login, and from there to this page; a form of a session that has ended leads back to the form's page."""
     request = page.request
-    requested_path = page.path + (f"?{request.url.query}" if request.url.query else "")
-    login = f"/login?next={quote(requested_path)}" if request.method == "GET" and requested_path != "/" else "/login"
+    if request.method == "GET":
+        path = page.path + (f"?{request.url.query}" if request.url.query else "")
+    else:
+        path = _path_of_referrer(page)
+    parameters = {"next": path} if path != "/" else {}
+    if request.method != "GET":
+        parameters["notice"] = "session-ended"
+    login = f"/login?{urlencode(parameters, quote_via=quote, safe='/')}" if parameters else "/login"
     target = page.base_path + login
     # htmx requests a part of a page: the whole page must go to the login.
     if "hx-request" in request.headers:
         return Response(status_code=204, headers={"hx-redirect": target})
     return RedirectResponse(target, 303, HEADERS)
+
+
+def _path_of_referrer(page: PageRequest) -> str:
+    """The page of this relay that a form is on, without the base path; "/" if the browser does not say it."""
+    try:
+        parts = urlsplit(page.request.headers.get("referer", ""))
+        is_own = public_url.is_own_origin(page.request, f"{parts.scheme}://{parts.netloc}")
+    except ValueError:
+        return "/"
+    path = parts.path.removeprefix(page.base_path)
+    return path if is_own and path.startswith("/") else "/"
 
 
 async def _form(request: Request) -> Mapping[str, str]:

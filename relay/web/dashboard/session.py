@@ -239,11 +239,13 @@ async def check_scope(request: Request, user: CurrentUser, scope: Scope) -> None
 
 
 def check_csrf(request: Request, user: CurrentUser, form: Mapping[str, str]) -> None:
-    """Raises Forbidden for a form that another site made the browser send."""
+    """Raises Forbidden for a form that another site made the browser send; Unauthenticated if its session has ended."""
     origin = request.headers.get("origin", "")
     if origin and not public_url.is_own_origin(request, origin):  # guard: foreign-origin
         raise Forbidden("foreign_form", _foreign_origin(request, origin))
     foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    if user is ANONYMOUS and form.get("csrf") and not foreign:
+        raise Unauthenticated("session_ended", "the session of this form has ended")
     # guard: foreign-form
     if foreign or not hmac.compare_digest(form.get("csrf", "").encode(), user.csrf.encode()):
         raise Forbidden(

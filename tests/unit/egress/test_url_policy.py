@@ -176,6 +176,16 @@ def test_valid_urls_are_normalized(url: str, dialled: str, host_port: str) -> No
     assert validate_url(target.url, DEFAULT) == target
 
 
+@pytest.mark.parametrize(
+    "pasted",
+    ["<https://a.com/x>", '"https://a.com/x"', "[a](https://a.com/x)", "`https://a.com/x`", "“https://a.com/x”"],
+)
+def test_what_stands_around_a_pasted_url_is_named(pasted: str) -> None:
+    """Chats, mail and Markdown put brackets and quotation marks around URLs."""
+    with pytest.raises(ValidationFailed, match="without the brackets or quotation marks"):
+        validate_url(pasted, EgressRules())
+
+
 def test_http_is_valid_with_allow_http() -> None:
     """`security.allow_http` allows http://, with port 80 as its default."""
     target = validate_url("http://example.com/a", rules())

@@ -62,6 +62,15 @@
     }
   });
 
+  // The second click of a double-click would send a form again, and hide the answer to the first: a secret shown once.
+  const sent = new WeakMap();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post") return;
+    if (event.timeStamp - (sent.get(form) ?? -Infinity) < 2000) event.preventDefault();
+    else sent.set(form, event.timeStamp);
+  });
+
   const switcher = document.getElementById("theme");
   switcher.closest("label").hidden = false;
   switcher.value = document.documentElement.dataset.theme ?? "system";
