@@ -120,6 +120,13 @@ def test_a_changed_secret_restarts_the_pods() -> None:
         ((EXISTING, "config.server.drain=9s"), "config.server.drain: has a separate value"),
         ((EXISTING, "config.metrics.port=9090"), "config.metrics: has a separate value"),
         ((EXISTING, "metrics.port=8080"), "port"),
+        ((EXISTING, OWN[0]), "secrets.execApiKey: secrets.existingSecret is used instead"),
+        ((*OWN, "secrets.storageUrl=postgresql://relay:x@db/relay"), "secrets.storageUrl: is for store=postgresql"),
+        ((*OWN, "config.workspaces[0].name=sales"), "secrets.execApiKey: each of config.workspaces has a key"),
+        ((EXISTING, "extraEnv[0].name=RELAY_SERVER__DRAIN"), "extraEnv: RELAY_SERVER__DRAIN has a separate value"),
+        ((EXISTING, "extraEnv[0].name=TZ", "extraEnv[1].name=TZ"), "extraEnv: TZ is there twice"),
+        ((EXISTING, "config.storage.url=postgresql://relay:x@db/relay"), "config.storage.url: has a separate value"),
+        ((EXISTING, "config.exec.api_key=exec_live_1"), "config.exec.api_key: has a separate value"),
         ((EXISTING, "replica=2"), "replica"),
         ((EXISTING, "store=mysql"), "store"),
     ],
@@ -191,6 +198,8 @@ def test_the_chart_s_configuration_is_valid(example: Path, tmp_path: Path) -> No
     documents = rendered(example=example)
     secrets = {
         "exec-api-key": "exec_live_" + "0" * 40,
+        "exec-api-key-sales": "exec_live_" + "1" * 40,
+        "exec-api-key-success": "exec_live_" + "2" * 40,
         "api-keys": f"[sha256:{'0' * 64}]",
         "secret-key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
         "storage-url": "postgresql://relay:x@postgres/relay",

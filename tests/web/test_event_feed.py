@@ -1,6 +1,7 @@
 """The feed of events over HTTP, pulled and streamed: every event once and in order, signed on request."""
 
 import asyncio
+import http.client
 import random
 import time
 from typing import Any
@@ -272,6 +273,25 @@ async def test_a_stream_begins_at_once_and_has_the_headers_it_needs(store_url: s
             assert response.headers["x-accel-buffering"] == "no"
             assert "content-encoding" not in response.headers
             assert "content-length" not in response.headers
+
+
+async def test_a_head_request_for_a_stream_ends_with_its_head(store_url: str) -> None:
+    """A monitor asks so. Its connection takes the next request, and no place for streams is held."""
+    async with served_relay(store_url) as served:
+        connection = http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=10)
+
+        def ask(method: str, path: str) -> int:
+            connection.request(method, path, headers={"authorization": served.http.headers["authorization"]})
+            with connection.getresponse() as response:
+                response.read()
+                return response.status
+
+        try:
+            assert await asyncio.to_thread(ask, "HEAD", "/v1/events/stream") == 200
+            assert await asyncio.to_thread(ask, "GET", "/healthz") == 200
+        finally:
+            connection.close()
+        assert served.relay.waiters.number == 0
 
 
 async def test_events_are_streamed_as_they_come(store_url: str) -> None:

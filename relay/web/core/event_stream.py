@@ -60,8 +60,9 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for text in self._messages():
-                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+            if scope["method"] != "HEAD":  # which has no body, so its client goes on with the connection
+                async for text in self._messages():
+                    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._waiting.__exit__()

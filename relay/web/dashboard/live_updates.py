@@ -59,6 +59,8 @@ class _EventStream(StreamingResponse):
 
 
 async def _stream(page: PageRequest) -> AsyncIterator[str]:
+    if page.request.method == "HEAD":  # which has no body: it would never end
+        return
     try:
         yield "retry: 3000\n\n"
         before, quiet = _last_token(page) or await page.relay.store.read(dashboard_queries.change_token), 0
