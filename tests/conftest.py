@@ -14,11 +14,14 @@ import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import Connection, Dialect, Engine, event
+from sqlalchemy.util import LRUCache
 
 from relay.model import Instant
 from relay.store.engine.database import Store
@@ -35,6 +38,33 @@ settings.load_profile("relay")
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 2 * 1024**3
+
+
+class SharedStatements(LRUCache[tuple[Any, ...], Any]):
+    """The compiled statements of all engines: each test opens its own, and compiling takes longer than running.
+
+    The first item of SQLAlchemy's key is the engine's dialect, an object of its own; here it is the kind of database.
+    """
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        return super().get(_kind(*key), default)
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        super().__setitem__(_kind(*key), compiled)
+
+
+def _kind(dialect: Dialect, *statement: Any) -> tuple[Any, ...]:
+    return dialect.name, dialect.server_version_info, *statement
+
+
+_STATEMENTS = SharedStatements(2_000)
+
+
+@event.listens_for(Engine, "engine_connect")
+def _share_statements(connection: Connection) -> None:
+    if "compiled_cache" not in connection.get_execution_options():
+        connection.engine.update_execution_options(compiled_cache=_STATEMENTS)
+        connection.execution_options(compiled_cache=_STATEMENTS)
 
 
 def pytest_configure() -> None:

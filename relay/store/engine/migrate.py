@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -56,6 +57,13 @@ def _config(versions: Sequence[Path]) -> Config:
     return config
 
 
+@cache
+def _scripts(versions: tuple[Path, ...]) -> ScriptDirectory:
+    """The migrations in the folders, which do not change while a relay runs: to read and compile them takes longer than
+    all else that a start asks the database."""
+    return ScriptDirectory.from_config(_config(versions))
+
+
 def version_of(connection: Connection) -> str | None:
     """The version of the tables; None if there are none."""
     return MigrationContext.configure(connection).get_current_revision()
@@ -63,7 +71,7 @@ def version_of(connection: Connection) -> str | None:
 
 def newest(versions: Sequence[Path] = VERSIONS) -> str | None:
     """The version of the tables that this relay creates."""
-    return ScriptDirectory.from_config(_config(versions)).get_current_head()
+    return _scripts(tuple(versions)).get_current_head()
 
 
 def needs_upgrade(connection: Connection, ignore_lock: str | None = None, versions: Sequence[Path] = VERSIONS) -> bool:
@@ -72,7 +80,7 @@ def needs_upgrade(connection: Connection, ignore_lock: str | None = None, versio
     Raises StoreError if relays are locked out of the store for another reason than `ignore_lock`, and if the tables
     are newer and this relay can't work in them.
     """
-    current, scripts = version_of(connection), ScriptDirectory.from_config(_config(versions))
+    current, scripts = version_of(connection), _scripts(tuple(versions))
     revisions = {script.revision for script in scripts.walk_revisions()}
     oldest, lock_reason = _compatibility(connection) if current is not None else (None, None)
     if lock_reason not in (None, ignore_lock):
@@ -128,16 +136,16 @@ def _upgrade_unless_locked(
             if (current := version_of(connection)) != (own := newest(versions)):
                 report(f"the tables are at version {current}, newer than this relay's {own}, which can work in them")
             return True
-        config.attributes |= {"connection": connection, "on_version_apply": _progress(connection, config, report)}
+        config.attributes |= {"connection": connection, "on_version_apply": _progress(connection, versions, report)}
         command.upgrade(config, to)
         if to == "head":
             _write(connection, oldest=OLDEST_COMPATIBLE)
     return True
 
 
-def _progress(connection: Connection, config: Config, report: Report) -> Callable[..., None]:
+def _progress(connection: Connection, versions: Sequence[Path], report: Report) -> Callable[..., None]:
     """Reports the first step now; the returned function, called after each step, reports the next one."""
-    scripts, current = ScriptDirectory.from_config(config), version_of(connection)
+    scripts, current = _scripts(tuple(versions)), version_of(connection)
     total = len(list(scripts.iterate_revisions("heads", current or "base")))
     steps = iter(range(2, total + 2))
     report(f"the tables are upgraded, step 1 of {total}")
