@@ -321,12 +321,11 @@ async def test_pipelined_requests_leave_time_to_newcomers(start: Start) -> None:
         return Response("ok")
 
     async with start(Starlette(routes=[Route("/healthz", count)]), read_timeout=60) as door:
+        began = asyncio.get_running_loop().time()  # a machine that stands still meanwhile makes no answer come earlier
         for _ in range(100):
             await door.open(WHOLE * 100)
-        await until(lambda: _is(answered >= 100))
-        began, before = asyncio.get_running_loop().time(), answered
-        await until(lambda: _is(answered >= before + 20))
-        assert asyncio.get_running_loop().time() - began >= 0.15
+        await until(lambda: _is(answered >= 200))
+        assert asyncio.get_running_loop().time() - began >= 0.3
         assert await answers(door)
         assert answered < 5_000
 
