@@ -40,6 +40,7 @@ from relay.model import (
     EventType,
     Instant,
     InvalidQuietHours,
+    Registration,
     Replay,
     new_id,
     parse_quiet_hours,
@@ -64,6 +65,7 @@ from relay.registration import (
     exec_callback_tokens,
     raise_if_refused,
     register_batch,
+    withdraw,
 )
 from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
 from relay.security import ApiKey, LocalToken
@@ -441,6 +443,15 @@ class Relay:
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint, released
+
+    async def withdraw_registration(self, id: str, now: Instant, owner: str | None, actor: Actor) -> Registration:
+        """The registration, withdrawn as `registration.withdraw` does. Raises NotFound, StoreError.
+
+        A job that nothing else waits for has ended with it: whoever waits for it at this relay is answered at once.
+        """
+        withdrawn = await self.store.write(lambda tx: withdraw(tx, id, now, owner, actor))
+        self.waiters.wake(withdrawn.job_id)
+        return withdrawn
 
     async def disable_endpoint(self, id: str, now: Instant, actor: Actor = THE_RELAY) -> Endpoint:
         """The endpoint, disabled by hand. Raises NotFound, StoreError."""

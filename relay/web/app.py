@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -149,6 +149,10 @@ def _wants_page(request: Request) -> bool:
 async def _routing_error(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if error.status_code == 405:
+        # The address bar has a form's address while its answer is shown, and a reload there asks for a page.
+        page = dashboard.page_of_form(public_url.path_below_base(request)) if request.method == "GET" else None
+        if page is not None and _wants_page(request):
+            return RedirectResponse(public_url.with_base_path(request, page), 303)
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         refusal = MethodNotAllowed("method_not_allowed", f"this path takes {allowed}")
         return errors.error_response(refusal, {"allow": allowed})

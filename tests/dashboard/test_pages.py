@@ -217,6 +217,22 @@ async def test_a_mistyped_address_is_a_page_for_browsers(open_relay: Api) -> Non
     assert (await open_relay.http.get("/v1/nothing", headers=HTML)).json()["error"]["code"] == "unknown_path"
 
 
+@pytest.mark.parametrize(
+    ("form", "page"),
+    [
+        ("/endpoints/ep_1/test", "/endpoints/ep_1"),
+        ("/deliveries/dlv_1/resend", "/deliveries/dlv_1"),
+        ("/keys/key_1/revoke", "/keys"),
+        ("/logout", "/"),
+    ],
+)
+async def test_the_address_of_a_form_leads_to_its_page(open_relay: Api, form: str, page: str) -> None:
+    """A browser shows it while it shows the answer; whoever presses Enter there gets a page. Programs get 405."""
+    answer = await open_relay.http.get(form, headers=HTML)
+    assert (answer.status_code, answer.headers["location"]) == (303, page)
+    assert (await open_relay.http.get(form)).status_code == 405
+
+
 async def test_pages_load_nothing_from_elsewhere(open_relay: Api) -> None:
     """The policy allows the relay's own files only; every file of a page exists; nothing is inline."""
     answer = await open_relay.http.get("/", headers=HTML)

@@ -41,6 +41,25 @@ async def test_a_wait_is_answered_when_the_job_ends(store_url: str) -> None:
         assert job["job"]["status"] == "completed"
 
 
+async def test_a_wait_is_answered_when_its_job_is_withdrawn(store_url: str) -> None:
+    """Nothing polls it any more, so it is not waited for until the time is over; another registration goes on."""
+    async with served_relay(store_url) as served:
+        ids = []
+        for team in ("one", "two"):
+            url = f"https://example.com/{team}"
+            answer = await served.http.post("/v1/registrations", json={"job_id": "j1", "callback_url": url})
+            ids.append(answer.json()["id"])
+        waiting = asyncio.create_task(served.wait())
+        await served.waits_open(1)
+        await served.http.delete(f"/v1/registrations/{ids[0]}")
+        assert (await served.http.get("/v1/jobs/j1")).json()["ended"] is False
+        began = time.monotonic()
+        await served.http.delete(f"/v1/registrations/{ids[1]}")
+        job = (await waiting).json()
+        assert time.monotonic() - began < 30, "it waited for its time to be over"
+        assert (job["ended"], job["state"]) == (True, "withdrawn")
+
+
 async def test_a_job_that_has_ended_is_answered_at_once(store_url: str) -> None:
     """However long ago, and reading it twice gives the same answer."""
     async with served_relay(store_url) as served:

@@ -141,7 +141,7 @@ async def withdraw_registration(call: RequestContext, id: str) -> Response:
     """
     registration_id = path_params.parse_id(id, "registration")
     owner = None if call.caller.may_see_all else call.caller.name
-    await call.relay.store.write(lambda tx: registration.withdraw(tx, registration_id, call.now, owner, call.actor))
+    await call.relay.withdraw_registration(registration_id, call.now, owner, call.actor)
     return Response(status_code=204)
 
 

@@ -69,4 +69,15 @@ ROUTES: tuple[Route, ...] = (
     page_route("/live", live_updates.event_stream),
 )
 
-__all__ = ["FRONT", "ROUTES", "StreamCount"]
+
+def page_of_form(path: str) -> str | None:
+    """The page that has the form of this address: of `/endpoints/ep_1/test` the endpoint's. None if it is no form's."""
+    if not any(route.path_regex.match(path) for route in ROUTES):
+        return None
+    while path := path.rpartition("/")[0]:
+        if any("GET" in (route.methods or ()) and route.path_regex.match(path) for route in ROUTES):
+            return path
+    return "/"
+
+
+__all__ = ["FRONT", "ROUTES", "StreamCount", "page_of_form"]

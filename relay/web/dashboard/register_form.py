@@ -8,7 +8,7 @@ from relay import registration
 from relay.endpoints import EndpointSpec
 from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
-from relay.model import FINAL_EVENTS, ID_BYTES, Endpoint, EventType, Registration
+from relay.model import FINAL_EVENTS, ID_BYTES, Endpoint, EventType
 from relay.registration import RegistrationResult, ValidatedRegistration
 from relay.registration.job_creation import CreatedJob, ExecJobRequest, new_request_id
 from relay.store import Tx
@@ -103,9 +103,7 @@ async def withdraw(page: PageRequest, id: str, form: Mapping[str, str]) -> Respo
     """Withdraws a registration."""
     registration_id = path_params.parse_id(id, "registration")
     owner = None if page.user.has_scope("read") or page.user.has_scope("admin") else page.user.owner
-    withdrawn: Registration = await page.relay.store.write(
-        lambda tx: registration.withdraw(tx, registration_id, page.now, owner, page.actor)
-    )
+    withdrawn = await page.relay.withdraw_registration(registration_id, page.now, owner, page.actor)
     return redirect_with_notice(page, f"/jobs/{withdrawn.workspace}/{withdrawn.job_id}", "withdrawn")
 
 
