@@ -29,7 +29,7 @@ from relay.formats import (
     template,
     zapier,
 )
-from relay.formats.base import Format, Rejection, Target
+from relay.formats.base import Format, Rejection, Target, page_instead_of_answer
 from relay.formats.encode_json import encode_json
 from relay.formats.pasted_urls import check_pasted_url
 from relay.model import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, Registration
@@ -123,7 +123,8 @@ def rejection(format: str, response: HttpResponse, own_template: str | None = No
     None if the status alone decides.
     """
     if own_template is None:
-        return _of(format).rejection(response)
+        page = page_instead_of_answer(response) if is_read_by_people(format) else None
+        return _of(format).rejection(response) or page
     return response_rules.rejection(own_template, response)
 
 

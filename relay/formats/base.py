@@ -70,6 +70,15 @@ def json_body(response: HttpResponse) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def page_instead_of_answer(response: HttpResponse) -> Rejection | None:
+    """A web page with a 2xx, which no chat answers: a login page or a proxy's stands in front, and took the message."""
+    start = response.body[:100].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not (response.succeeded and start.startswith((b"<!doctype html", b"<html"))):
+        return None
+    text = f"a web page answered ({response.status}) and not the chat: let the relay's requests pass the login page"
+    return Rejection(f"{text} or proxy in front of it", retry=True)
+
+
 def short(text: object) -> str:
     """A part of a receiver's response for an error message: one line, at most 100 characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in str(text)[:400]).split())[:100]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from relay.egress import HttpResponse, SendResult
-from relay.formats.base import Format, Rejection, json_body
+from relay.formats.base import Format, Rejection, json_body, page_instead_of_answer
 from relay.formats.exchange import (
     SKIPPED_AS_THERE,
     SKIPPED_AS_UNCERTAIN,
@@ -155,6 +155,8 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
     if answer.status == 429 and "retry-after" not in answer.headers and "retry_after" not in json_body(answer):
         text = "Discord refuses every request of this machine's address for a while (429 without a time to wait)"
         return Rejection(text, retry=True, busy=True, of_address=True)
+    if (page := page_instead_of_answer(answer)) is not None:
+        return page
     code = json_body(answer).get("code")
     if not isinstance(code, int) or not (answer.succeeded or 400 <= answer.status < 500):
         return None

@@ -9,7 +9,7 @@ import json
 from urllib.parse import unquote, urlsplit
 
 from relay.egress import HttpResponse
-from relay.formats.base import Format, Rejection, Target, json_body
+from relay.formats.base import Format, Rejection, Target, json_body, page_instead_of_answer
 from relay.formats.encode_json import encode_json
 from relay.formats.exchange import (
     SKIPPED_AS_THERE,
@@ -105,6 +105,8 @@ def exchange(task: Task) -> Exchange:
 
 def _rejection(answer: HttpResponse) -> Rejection | None:
     """By ntfy's error codes: five digits that begin with the status."""
+    if (page := page_instead_of_answer(answer)) is not None:
+        return page
     code = json_body(answer).get("code")
     if not isinstance(code, int) or not 400 <= answer.status < 500 or answer.status == 429:
         return None

@@ -199,6 +199,16 @@ def test_a_plain_success_is_a_success(format: str, body: bytes) -> None:
         assert formats.rejection(format, HttpResponse(status, {}, body)) is None
 
 
+@pytest.mark.parametrize("format", [name for name in formats.FORMATS if formats.is_read_by_people(name)])
+def test_a_login_page_is_no_chat(format: str) -> None:
+    """A self-hosted chat behind single sign-on: the page answers 200, and nobody gets the message."""
+    for page in (b"<!DOCTYPE html><title>Log in</title>", b"\n<html lang=en>"):
+        rejection = formats.rejection(format, HttpResponse(200, {}, page))
+        assert rejection is not None
+        assert (rejection.retry, rejection.disable) == (True, False)
+    assert formats.rejection("standard", HttpResponse(200, {}, b"<!doctype html>thanks")) is None
+
+
 @given(st.sampled_from(formats.NAMES), st.integers(100, 599), st.binary(max_size=200))
 def test_any_response_can_be_classified(format: str, status: int, body: bytes) -> None:
     """Nothing raises, whatever the receiver answers."""
