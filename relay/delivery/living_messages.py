@@ -83,6 +83,9 @@ class LivingMessages:
         if isinstance(claim, HttpResponse | RequestFailed):
             return claim, 0
         message, may_be_there = claim
+        if message.address and format.address_key not in message.address:
+            # The endpoint had another format: the message is at another service, and stays as it is.
+            message = replace(message, address={}, mentioned=False)
         cache = self._caches.setdefault(endpoint.id, {})
         is_final = delivery.event_type in FINAL_EVENTS
         task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, cache, may_notify=hold is None)

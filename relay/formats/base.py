@@ -55,6 +55,8 @@ class Format:
     """What is sent for an endpoint's URL and a rendered body, if it is not the body to that very URL."""
     exchange: Callable[[Task], Exchange] | None = None
     """How events of one job become one message that changes; None if each event is a message of its own."""
+    address_key: str | None = None
+    """With `exchange`: a name that every address of this service's messages has, and no other service's."""
     keeps_every_message: bool = False
     """With `exchange`: whether it is used for a job whose start was not sent, too."""
     rate_per_second: float | None = None

@@ -173,4 +173,4 @@ def _matches_url(host: str, path: str) -> bool:
     return is_discord and path.startswith("/api/") and "/webhooks/" in path and not path.endswith(_OTHER_LAYOUTS)
 
 
-FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, exchange=exchange)
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, exchange=exchange, address_key="id")

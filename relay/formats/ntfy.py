@@ -120,4 +120,11 @@ def _matches_url(host: str, path: str) -> bool:
     return (host == "ntfy.sh" or host.startswith("ntfy.")) and path.strip("/").count("/") == 0 and len(path) > 1
 
 
-FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, target=_target, exchange=exchange)
+FORMAT = Format(
+    body=body,
+    matches_url=_matches_url,
+    rejection=_rejection,
+    target=_target,
+    exchange=exchange,
+    address_key="sequence_id",
+)

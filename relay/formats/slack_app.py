@@ -212,5 +212,6 @@ FORMAT = Format(
     target=_target,
     rate_per_second=1,
     exchange=exchange,
+    address_key="ts",
     keeps_every_message=True,
 )

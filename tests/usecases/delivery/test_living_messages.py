@@ -253,6 +253,20 @@ async def test_an_endpoint_with_a_new_discord_webhook_gets_the_ending_there(disc
     assert IN_PROGRESS not in ending
 
 
+async def test_a_format_that_changes_while_a_message_lives(slack: World, discord: World, ntfy: World) -> None:
+    """The other service has no message at the old one's address: it gets the ending as a message of its own, once."""
+    for before, after in ((slack, discord), (discord, slack), (slack, ntfy), (discord, ntfy), (ntfy, slack)):
+        job_id = f"{before.endpoint.format}-{after.endpoint.format}"
+        assert ok(await before.send(EventType.STARTED, job_id=job_id))
+        changed = replace(after.endpoint, id=before.endpoint.id)
+        before_endpoint, before.endpoint = before.endpoint, changed
+        shown = len(after.chat.messages)
+        for _ in range(2):
+            assert ok(await before.send(EventType.COMPLETED, job_id=job_id, requested_by=None)), job_id
+        assert len(after.chat.messages) == shown + 1, job_id
+        before.endpoint = before_endpoint
+
+
 async def test_discord_is_asked_for_one_message_only_where_the_start_is_sent(discord: World) -> None:
     """An endpoint that gets only endings gets plain posts."""
     assert await discord.send(EventType.COMPLETED) is None
