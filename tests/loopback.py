@@ -5,6 +5,16 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from relay.egress.tls import client_tls_context
+
+
+def http_client(**options: Any) -> httpx.AsyncClient:
+    """A client of servers on loopback. The certificate authorities, which each would read anew, are read once."""
+    return httpx.AsyncClient(verify=client_tls_context(), **options)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from relay.sandbox.local_server import serve
+from tests.loopback import http_client
 
 
 class Proxy:
@@ -25,7 +26,7 @@ class Proxy:
         """Method and target of each request."""
         self.keys: list[str] = []
         """Their idempotency keys."""
-        self.http = httpx.AsyncClient(trust_env=False, timeout=60)
+        self.http = http_client(trust_env=False, timeout=60)
 
     async def _handle(self, request: Request) -> Response:
         body = await request.body()
@@ -66,7 +67,7 @@ async def losing_answers(url: str, times: int) -> AsyncIterator[tuple[str, list[
     Also yields the idempotency keys of the requests.
     """
     keys: list[str] = []
-    http = httpx.AsyncClient(trust_env=False, timeout=60)
+    http = http_client(trust_env=False, timeout=60)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

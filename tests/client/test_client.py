@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import fields
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +32,7 @@ from tests.client.standins import Proxy, losing_answers
 from tests.e2e.conftest import API_KEY, Stage, stage
 from tests.flows.conftest import World, api_of, world_on
 from tests.integrations import test_javascript as javascript
+from tests.loopback import http_client
 from tests.web.conftest import SECRET
 from tests.web.waiting import KEY, Served, end, served_relay
 
@@ -270,7 +270,7 @@ async def test_a_restart_in_the_middle_of_a_wait(stage: Stage) -> None:
         following = asyncio.create_task(first_event())
         key = {"authorization": f"Bearer {API_KEY}"}
         in_node = asyncio.create_task(javascript.run("wait", relay.url, API_KEY, created.job_id))
-        async with asyncio.timeout(60), httpx.AsyncClient(headers=key, trust_env=False) as http:
+        async with asyncio.timeout(60), http_client(headers=key, trust_env=False) as http:
             while 'relay_waits_open{kind="job"} 2.0' not in (await http.get(f"{relay.url}/metrics")).text:
                 await asyncio.sleep(0.05)
         await relay.kill()

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.dashboard.scene import Scene, scene
+from tests.loopback import http_client
 
 
 @pytest.fixture
@@ -19,5 +20,5 @@ async def made(tmp_path: Path) -> AsyncIterator[Scene]:
 @pytest.fixture
 async def http(made: Scene) -> AsyncIterator[httpx.AsyncClient]:
     """A client that asks for pages."""
-    async with httpx.AsyncClient(base_url=made.url, headers={"accept": "text/html"}) as client:
+    async with http_client(base_url=made.url, headers={"accept": "text/html"}) as client:
         yield client

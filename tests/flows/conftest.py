@@ -26,6 +26,7 @@ from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Tracer
 from relay.web.app import create_app
 from tests.conftest import Clock
+from tests.loopback import http_client
 from tests.make import SECRET, next_delivery_due
 
 
@@ -74,8 +75,8 @@ class World:
         await self.settle()
         return made
 
-    async def settle(self) -> None:
-        """Lets the relay do all that is due now."""
+    async def settle(self) -> Instant | None:
+        """Lets the relay do all that is due now. Returns when the next poll or delivery is due."""
         before = None
         while True:
             await self.relay.tick()
@@ -84,10 +85,10 @@ class World:
             await self.relay.dispatcher.idle()
             due = await self.next_due()
             if due is None or due > self.clock():
-                return
+                return due
             done = (len(self.exec.records.requests), len(self.receiver.received), due)
             if done == before:
-                return  # what stays due waits for budget or for a pause: time has to move
+                return due  # what stays due waits for budget or for a pause: time has to move
             before = done
 
     async def next_due(self) -> Instant | None:
@@ -101,11 +102,11 @@ class World:
 
     async def advance(self, ms: int) -> None:
         """Moves time on, stopping wherever something is due."""
-        target = self.clock() + ms
-        while (due := await self.next_due()) is not None and due <= target:
+        target, due = self.clock() + ms, await self.next_due()
+        while due is not None and due <= target:
             # What is overdue waits for a pause to end: try again a little later.
             self.clock.at = min(target, due if due > self.clock() else self.clock() + self.patience)
-            await self.settle()
+            due = await self.settle()
             if self.clock() >= target:
                 return
         self.clock.at = target
@@ -134,7 +135,10 @@ def next_poll_due(tx: Tx, workspace: str) -> Instant | None:
 @asynccontextmanager
 async def api_of(world: World) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the relay's API on a socket."""
-    async with serve(create_app(world.relay, owns_relay=False)) as url, httpx.AsyncClient(base_url=url) as http:
+    async with (
+        serve(create_app(world.relay, owns_relay=False)) as url,
+        http_client(base_url=url) as http,
+    ):
         yield http
 
 

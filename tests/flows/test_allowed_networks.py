@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from relay.endpoints.spec import EndpointSpec
@@ -10,6 +9,7 @@ from relay.model import SECOND, DeliveryStatus
 from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import Start
+from tests.loopback import http_client
 
 KEYS = {
     "api_keys": [
@@ -27,7 +27,7 @@ async def test_a_key_without_admin_reaches_no_allowed_network(start: Start, allo
     async with start(security={"allow_http": True, **security}) as world:
         job = world.exec.add(lasts=SECOND)
         world.clock.advance(5 * SECOND)
-        async with serve(create_app(world.relay, owns_relay=False)) as url, httpx.AsyncClient(base_url=url) as http:
+        async with serve(create_app(world.relay, owns_relay=False)) as url, http_client(base_url=url) as http:
 
             async def register(headers: dict[str, str], callback: str) -> int:
                 body = {"job_id": job.id, "callback_url": callback}

@@ -16,6 +16,7 @@ from relay.sandbox.local_server import serve
 from relay.store.tables import endpoints
 from relay.web.app import create_app
 from tests.flows.conftest import Start, World
+from tests.loopback import http_client
 from tests.make import make_endpoint
 
 
@@ -97,7 +98,7 @@ async def test_a_callback_job_that_never_ends_expires(start: Start) -> None:
 
 async def test_a_hint_alone_ends_no_watch(start: Start) -> None:
     """A false callback causes one poll; after it the job is planned like any other."""
-    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+    async with start() as world, open_to_exec(world) as url, http_client() as http:
         job = world.exec.add(lasts=60 * SECOND)
         await world.register(job.id, exec_callback=True)
         assert await hint(http, url, job.id) == 202
@@ -112,7 +113,7 @@ async def test_a_hint_alone_ends_no_watch(start: Start) -> None:
 
 async def test_a_flood_of_hints_costs_few_polls(start: Start) -> None:
     """Five hints a second for a minute, for a running job: one poll at once, then at most one per 10 s."""
-    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+    async with start() as world, open_to_exec(world) as url, http_client() as http:
         job = world.exec.add(lasts=HOUR)
         await world.register(job.id, exec_callback=True)
         await world.restart(polling={"strategy": "interval", "interval": "1h"})
@@ -127,7 +128,7 @@ async def test_a_flood_of_hints_costs_few_polls(start: Start) -> None:
 
 async def test_hints_of_unknown_jobs_cost_little_budget_and_notify_nobody(start: Start) -> None:
     """Five hundred hints cause fifty polls and fifty rows, and no notification."""
-    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+    async with start() as world, open_to_exec(world) as url, http_client() as http:
         await listen_always(world)
         statuses = [await hint(http, url, f"made-up-{number}") for number in range(500)]
         assert (statuses.count(202), statuses.count(429)) == (50, 450)
@@ -144,7 +145,7 @@ async def test_a_hint_of_an_unregistered_job_notifies_standing_endpoints(start: 
     """One poll confirms the job, and every standing endpoint is notified; also if there are more than fifty a day."""
     async with start(exec={"budget": {"per_minute": 1_000}}) as world, open_to_exec(world) as url:
         await listen_always(world)
-        async with httpx.AsyncClient() as http:
+        async with http_client() as http:
             for _ in range(60):
                 job = world.exec.add(lasts=0)
                 assert await hint(http, url, job.id) == 202
@@ -157,7 +158,7 @@ async def test_a_hint_of_an_unregistered_job_notifies_standing_endpoints(start: 
 async def test_a_hint_goes_first_within_the_limit_per_minute(start: Start) -> None:
     """Thirty jobs wait for a budget of two polls a minute; the one with a hint is polled next."""
     budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
-    async with start(exec=budget) as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+    async with start(exec=budget) as world, open_to_exec(world) as url, http_client() as http:
         jobs = [world.exec.add(lasts=HOUR) for _ in range(30)]
         for job in jobs:
             await world.prepare(job.id, f"{world.receiver_url}/x")
@@ -176,7 +177,7 @@ async def test_a_hint_goes_first_within_the_limit_per_minute(start: Start) -> No
 
 async def test_a_poll_that_fails_does_not_lose_the_hint(start: Start) -> None:
     """Exec calls back and then answers 500: the poll is made again soon, not at the next safety poll."""
-    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+    async with start() as world, open_to_exec(world) as url, http_client() as http:
         job = world.exec.add(lasts=1_000)
         await world.register(job.id, exec_callback=True)
         world.clock.advance(2_000)

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import Start, World, api_of
+from tests.loopback import http_client
 from tests.make import SECRET
 
 FIXED = ExecSettings(seed=1, profile=JobProfile(median=40 * SECOND, sigma=0))
@@ -56,7 +56,7 @@ async def test_the_created_job_has_the_relays_callback_url(start: Start) -> None
         async with server as url:
             await world.restart(polling={"strategy": "adaptive"}, server={"public_url": url})
         port = int(url.rpartition(":")[2])
-        async with serve(create_app(world.relay, owns_relay=False), "127.0.0.1", port), httpx.AsyncClient() as http:
+        async with serve(create_app(world.relay, owns_relay=False), "127.0.0.1", port), http_client() as http:
             polls = []
             for number in range(2):
                 answer = await http.post(f"{url}/v1/jobs", json=asked(world, request_id=f"order-{number}"))

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import httpx
 import jsonschema
 import pytest
 from mcp import ClientSession, McpError, StdioServerParameters, types
@@ -22,6 +21,7 @@ from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import World, world_on
 from tests.forking import processes
+from tests.loopback import http_client
 from tests.node import ROOT
 from tests.web.waiting import KEY, Served, end, open_relay, served_relay, serving
 
@@ -33,7 +33,7 @@ async def over_http(url: str, key: str | None = KEY, path: str = "/mcp") -> Asyn
     """A session of the SDK's client with a relay."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with (
-        httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
+        http_client(headers=headers, timeout=60, trust_env=False) as http,
         streamable_http_client(url + path, http_client=http) as (read, write, _),
         ClientSession(read, write) as one,
     ):
@@ -246,7 +246,7 @@ async def test_a_client_of_an_older_protocol_has_the_plain_tool(sqlite_url: str)
         await served.register("j1")
         about = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
         message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
-        async with httpx.AsyncClient(base_url=served.url, trust_env=False, headers=accept) as http:
+        async with http_client(base_url=served.url, trust_env=False, headers=accept) as http:
             answer = await http.post("/mcp", json=message)
             assert '"protocolVersion":"2025-03-26"' in answer.text
             tool = {"name": "wait_for_job", "arguments": {"job_id": "j1", "seconds": 0}}
@@ -260,7 +260,7 @@ async def test_keys_and_scopes_hold(sqlite_url: str) -> None:
     async with served_relay(sqlite_url) as served:
         body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
         accept = {"accept": "application/json, text/event-stream"}
-        async with httpx.AsyncClient(base_url=served.url, trust_env=False, headers=accept) as stranger:
+        async with http_client(base_url=served.url, trust_env=False, headers=accept) as stranger:
             for path in ("/mcp", "/mcp/"):
                 answer = await stranger.post(path, json=body)
                 assert answer.status_code == 401
@@ -287,7 +287,7 @@ async def test_any_relay_answers(postgres_url: str) -> None:
         open_relay(postgres_url) as other,
         serving(one) as here,
         serving(other) as there,
-        httpx.AsyncClient(trust_env=False, headers=headers) as http,
+        http_client(trust_env=False, headers=headers) as http,
     ):
         await here.register("j1")
         for turn in range(20):

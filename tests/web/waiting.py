@@ -21,6 +21,7 @@ from relay.web.app import create_app
 from relay.web.schemas.requests import MAX_BATCH
 from relay.web.server.http_protocol import ConnectionLimits
 from relay.web.server.server import server_config
+from tests.loopback import http_client
 from tests.make import make_event
 from tests.web.conftest import configured
 
@@ -42,7 +43,7 @@ class Served:
         """A client with a key."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False, limits=limits)
+        return http_client(base_url=self.url, headers=headers, timeout=60, trust_env=False, limits=limits)
 
     async def register(self, *job_ids: str) -> None:
         """Registers jobs for nobody in particular."""
