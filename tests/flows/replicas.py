@@ -21,8 +21,8 @@ class Replicas(World):
 
     relays: list[Relay]
 
-    async def settle(self) -> None:
-        """Lets the relays do all that is due now."""
+    async def settle(self) -> Instant | None:
+        """Lets the relays do all that is due now. Returns when the next poll or delivery is due."""
         before = None
         while True:
             await self.each(Relay.tick)
@@ -32,7 +32,7 @@ class Replicas(World):
             due = await self.next_due()
             done = (len(self.exec.records.requests), len(self.receiver.received), due)
             if due is None or due > self.clock() or done == before:
-                return
+                return due
             before = done
 
     async def each(self, work: Callable[[Relay], Any]) -> None:

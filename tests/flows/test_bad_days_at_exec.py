@@ -26,6 +26,13 @@ def order(world: World, *kinds: str, lasts: int | None = None) -> None:
     world.exec.faults.order(FaultConfig(faults=troubles), world.clock())
 
 
+async def register_all(world: World, number: int, lasts: int) -> None:
+    """So many new jobs, registered before the relay polls any of them."""
+    for _ in range(number):
+        await world.prepare(world.exec.add(lasts=lasts).id, world.receiver_url + "/callback")
+    await world.settle()
+
+
 def event_types(world: World) -> list[str | None]:
     return [one.event_type for one in world.received()]
 
@@ -104,10 +111,10 @@ async def test_a_429_of_exec_pauses_the_workspace(start: Start) -> None:
 async def test_polls_back_off_while_exec_is_down(start: Start) -> None:
     """With fifty jobs waiting and every poll failing, the breaker leaves about one probe every few minutes."""
     async with start() as world:
-        for _ in range(50):
-            await world.register(world.exec.add(lasts=1_000).id)
+        await register_all(world, 50, lasts=1_000)
         before = len(world.exec.records.requests)
         order(world, "503")
+        world.patience = 20 * SECOND
         await world.advance(HOUR)
         assert len(world.exec.records.requests) - before < 80
         order(world)
@@ -128,8 +135,7 @@ async def test_a_job_that_exec_does_not_know_yet_is_polled_again(start: Start) -
 async def test_the_budget_is_never_overdrawn(start: Start) -> None:
     """With Exec's published limits and 100 jobs at once, the relay causes no 429, and each ending is delivered."""
     async with start(sandbox=ExecSettings(seed=2), polling={"interval": "60s"}) as world:
-        for _ in range(100):
-            await world.register(world.exec.add(lasts=30_000).id)
+        await register_all(world, 100, lasts=30_000)
         await world.advance(20 * MINUTE)
         assert [asked for asked in world.exec.records.requests if asked.status == 429] == []
         assert len(event_types(world)) == 100
@@ -138,8 +144,7 @@ async def test_the_budget_is_never_overdrawn(start: Start) -> None:
 async def test_requests_of_other_tools_reduce_the_budget(start: Start) -> None:
     """If another tool uses up the minute, the relay waits for Retry-After, and still delivers every ending."""
     async with start(sandbox=ExecSettings(seed=2, limits=Limits(per_minute=20))) as world:
-        for _ in range(30):
-            await world.register(world.exec.add(lasts=10_000).id)
+        await register_all(world, 30, lasts=10_000)
         await world.advance(30 * MINUTE)
         refused = [asked for asked in world.exec.records.requests if asked.status == 429]
         assert 0 < len(refused) < 30
@@ -149,8 +154,7 @@ async def test_requests_of_other_tools_reduce_the_budget(start: Start) -> None:
 async def test_a_restart_keeps_the_spent_budget(start: Start) -> None:
     """The budget is in the store: a restarted relay does not begin with a full minute."""
     async with start() as world:
-        for _ in range(60):
-            await world.register(world.exec.add(lasts=600_000).id)
+        await register_all(world, 60, lasts=600_000)
         spent = len(world.exec.records.requests)
         assert spent == 48  # 60 a minute, and 0.8 of it the relay's
         await world.restart()

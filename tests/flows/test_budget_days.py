@@ -16,6 +16,7 @@ from tests.flows.conftest import Start
 T = TypeVar("T")
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("minute", [5, 58])
 async def test_many_jobs_are_notified_within_execs_limits(start: Start, minute: int) -> None:
     """A hundred jobs registered at once, in the middle of an hour and before its end: no 429, none forgotten, no minute

@@ -90,6 +90,7 @@ def dispatching(world: World) -> Iterator[None]:
         running.cancel()
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("first", ["silent", "answering"])
 async def test_silent_hosts_of_one_key_delay_no_other_key(start: Start, first: str) -> None:
     """200 hosts of one key never answer, or stop after one answer. While they hold all slots that one key can have, a

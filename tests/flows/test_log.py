@@ -42,12 +42,12 @@ def lines(caplog: pytest.LogCaptureFixture, containing: str) -> list[tuple[str, 
 async def test_trouble_at_exec_is_one_line_and_its_end_another(
     start: Start, caplog: pytest.LogCaptureFixture, kind: str, problem: str, recovery: str
 ) -> None:
-    """Ten jobs and hours of trouble: one warning. Exec works again: one line at level info."""
+    """Four jobs and hours of trouble: one warning. Exec works again: one line at level info."""
     caplog.set_level(logging.INFO, "relay")
     async with start(polling={"interval": "5m"}) as world:
         world.patience = MINUTE
         inject(world, kind)
-        for _ in range(10):
+        for _ in range(4):
             await world.register(world.exec.add(lasts=1_000).id)
         await world.advance(3 * HOUR)
         [(level, line)] = lines(caplog, problem)

@@ -24,6 +24,7 @@ from relay.sandbox.receiver import Respond, retry_later
 from tests.flows.conftest import Start, World
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("outcome", list(Outcome))
 async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcome) -> None:
     """Completed, failed and cancelled jobs are delivered, signed, with Exec's job and the metadata."""

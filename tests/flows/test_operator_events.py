@@ -140,6 +140,7 @@ async def test_news_about_endpoints_is_stored_with_the_change_and_survives_a_cra
         assert types(await deliver(world))[3:] == ["endpoint.disabled"]
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("kind", "type"), [("401", "exec.key_refused"), ("closed", "exec.unreachable"), ("429", "budget.exhausted")]
 )
@@ -178,6 +179,7 @@ async def test_trouble_at_exec_is_sent_once_though_the_relay_restarts(start: Sta
         assert [one.event_type for one in world.received("/callback")] == ["job.completed"]
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(("kind", "type"), [("401", "exec.key_refused"), ("429", "budget.exhausted")])
 async def test_the_end_of_trouble_is_sent_by_whichever_run_sees_it(start: Start, kind: str, type: str) -> None:
     """The relay restarts while Exec is unreachable."""

@@ -13,7 +13,7 @@ from relay.verify import Unverified, verify
 from tests.flows.conftest import Start, World
 from tests.make import make_endpoint, make_event
 
-NUMBER = 40
+NUMBER = 24
 
 
 async def delivered(world: World, number: int = NUMBER) -> Endpoint:
@@ -22,7 +22,8 @@ async def delivered(world: World, number: int = NUMBER) -> Endpoint:
     await world.relay.store.write(lambda tx: endpoints.add(tx, endpoint))
     for index in range(number):
         await happen(world, endpoint, f"j{index}")
-        await world.settle()
+        await world.relay.dispatcher.tick()
+        await world.relay.dispatcher.idle()
         world.clock.advance(SECOND)
     assert len(world.received("/crm")) == number
     return endpoint

@@ -100,6 +100,7 @@ async def test_discarded_deliveries_are_never_sent(tmp_path: Path) -> None:
         assert (last.action, last.actor, last.detail) == (AuditAction.SENDING_DISCARDED, OPS, {"discarded": 3})
 
 
+@pytest.mark.one_on_postgresql
 @pytest.mark.parametrize(
     ("before", "after", "suspends"),
     [

@@ -61,7 +61,7 @@ async def test_a_restart_under_a_wrong_clock_loses_nothing(sqlite_url: str, firs
         await one.live(4 * SECOND)
         await one.set()
         await until_told(one)
-        await one.live(3 * MINUTE)
+        await one.live(3 * MINUTE, step=5 * SECOND)
         await one.check()
 
 
@@ -79,7 +79,7 @@ async def test_a_restart_after_the_clock_went_wrong_loses_nothing(sqlite_url: st
         await one.set()
         await until_told(one)
         assert one.world.clock() - one.world.exec.jobs[one.jobs[0]].created_at < 15 * MINUTE
-        await one.live(3 * MINUTE)
+        await one.live(3 * MINUTE, step=5 * SECOND)
         await one.check()
 
 
@@ -88,7 +88,7 @@ async def test_a_used_up_daily_budget_survives_a_clock_change(sqlite_url: str, w
     """Whatever the clock says at boot, Exec gets no request above the day's limit."""
     async with machine(sqlite_url, interval="1s") as one:
         await one.job(DAY)
-        await one.live(10 * MINUTE, step=5 * SECOND)
+        await one.live(10 * MINUTE, step=10 * SECOND)
         asked = len(one.world.exec.records.requests)
         assert asked == PER_DAY
         await one.boot(wrong)

@@ -134,7 +134,7 @@ async def lived(url: str, seed: int, steps: int) -> Machine:
             await one.live(rng.choice((1, 3, 8)) * SECOND)
         await one.set()
         await until_told(one)
-        await one.live(PATIENCE)
+        await one.live(PATIENCE, step=5 * SECOND)
         await one.check()
         return one
 
