@@ -8,14 +8,14 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import ExitStack, closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.util import LRUCache
 from starlette.applications import Starlette
 
@@ -47,15 +47,66 @@ class Slot:
         _use_calls_for_events(self.reader, "BEGIN", lambda _: None)
         for engine in (self.writer, self.reader):
             event.listen(engine, "connect", lambda c, r: self._connected(c, r))
+        self._kept = [_KeptConnection.of(engine) for engine in (self.writer, self.reader)]
 
     def _connected(self, connection: Any, _: object) -> None:
         connection.create_function("simulated_now", 0, lambda: self.now())
         connection.execute("PRAGMA synchronous=OFF").close()  # there is no power cut here
 
+    def roll_back(self) -> None:
+        """What was not committed is gone, as at the end of a process. The connections stay for the next one."""
+        for kept in self._kept:
+            kept.roll_back()
+
     def close(self) -> None:
-        """Drops all connections, as the end of a process does: what was not committed is rolled back."""
+        """Drops all connections."""
+        for kept in self._kept:
+            kept.drop()
         self.writer.dispose()
         self.reader.dispose()
+
+
+class _KeptConnection:
+    """The one connection that an engine hands out again and again, to one process after the other.
+
+    A transaction here is one callback, so no two ever need it at the same time. To check a connection out of a pool
+    and back is a tenth of a seed, and a new one would have to prepare its statements again.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self._engine, self._connect = engine, engine.connect
+        self._connection: Connection | None = None
+
+    @classmethod
+    def of(cls, engine: Any) -> "_KeptConnection":
+        """Makes the engine hand out what is kept."""
+        made = cls(engine)
+        engine.connect = made.connect
+        return made
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """The connection; a new one if the last one was given up."""
+        if self._connection is None or self._connection.invalidated:
+            self.drop()
+            self._connection = self._connect()
+        try:
+            yield self._connection
+        finally:
+            self.roll_back()
+
+    def roll_back(self) -> None:
+        """Ends the transaction, if there is one."""
+        kept = self._connection
+        if kept is not None and not kept.invalidated and kept.in_transaction():
+            kept.rollback()
+
+    def drop(self) -> None:
+        """Closes the connection."""
+        if self._connection is not None:
+            self._connection.invalidate()  # else it goes back to its pool, which a relay may have taken down meanwhile
+            self._connection.close()
+            self._connection = None
 
 
 def _use_calls_for_events(engine: Any, begin: str, before_commit: Callable[[Any], None]) -> None:
@@ -81,6 +132,10 @@ class Workshop:
         self.path, self._template = folder / "relay.db", folder / "template.db"
         self.folder = folder
         self._onlooker: sqlite3.Connection | None = None
+        self._is_fresh = False
+        """Whether the store is a copy of the template that no other file has replaced."""
+        self._tables: list[str] = []
+        """The tables that are empty in the template."""
         self.slots = [Slot(self.path) for _ in range(slots)]
 
     async def prepare(self) -> None:
@@ -90,6 +145,10 @@ class Workshop:
             for statement in TRIGGERS:
                 connection.execute(statement)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            self._tables = [
+                table for table in tables if connection.execute(f'SELECT 1 FROM "{table}"').fetchone() is None  # noqa: S608
+            ]
 
     def any_row(self, *queries: str, **values: object) -> bool:
         """Whether one of the queries finds a row in the store. Costs a hundredth of a call of the API."""
@@ -105,12 +164,29 @@ class Workshop:
 
     def clean(self) -> None:
         """An empty store in the place of what the last seed left."""
-        self.look_away()
-        for slot in self.slots:
-            slot.close()
+        if self._is_fresh:
+            self._empty()
+            return
+        self.close()
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         shutil.copy(self._template, self.path)
+        self._is_fresh = True
+
+    def _empty(self) -> None:
+        """Deletes all rows but those of the template: statements stay prepared, which a new file would not allow."""
+        self.any_row("SELECT 1")
+        assert self._onlooker is not None
+        with self._onlooker:
+            for table in self._tables:
+                self._onlooker.execute(f'DELETE FROM "{table}"')  # noqa: S608 (names of the schema)
+
+    def close(self) -> None:
+        """Closes all connections, so that another file may take the place of the store."""
+        self.look_away()
+        for slot in self.slots:
+            slot.close()
+        self._is_fresh = False
 
 
 _IDLE_BEATS = 0.25
@@ -262,7 +338,7 @@ class Machine:
 
     def boot(self, config: Config, surroundings: Callable[[Process], Surroundings]) -> None:
         """Starts a process with a relay, which dies if it can't start."""
-        self._slot.close()
+        self._slot.roll_back()
         self._lives += 1
         self.relay = self.app = self.owner = None
         self.process = process = self._loop.process(f"{self.name}.{self._lives}")
@@ -326,4 +402,4 @@ class Machine:
         if self.process is not None:
             self.process.kill()
         self.app = None
-        self._slot.close()
+        self._slot.roll_back()

@@ -59,8 +59,7 @@ def workshop() -> Iterator[Workshop]:
         gc.collect()
         gc.freeze()
         yield made
-        for slot in made.slots:
-            slot.close()
+        made.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

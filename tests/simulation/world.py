@@ -571,7 +571,7 @@ class World:
         await asyncio.sleep(act.lasts)
         self._allowed[machine.number].take()
         machine.kill()
-        self.workshop.look_away()
+        self.workshop.close()
         self.found.restored = True
         self._faults["restore"] += 1
         aside = self.workshop.folder / "aside.db"
