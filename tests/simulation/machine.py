@@ -14,7 +14,6 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-import httpx
 from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.util import LRUCache
 from starlette.applications import Starlette
@@ -30,6 +29,7 @@ from relay.store.engine.schema import leader_leases
 from relay.web.app import create_app
 from tests.simulation.history import TRIGGERS
 from tests.simulation.loop import Killed, Process, SimulatedLoop, SimulatedThreads
+from tests.simulation.wire import ask
 
 
 class Slot:
@@ -147,7 +147,9 @@ class Workshop:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             self._tables = [
-                table for table in tables if connection.execute(f'SELECT 1 FROM "{table}"').fetchone() is None  # noqa: S608
+                table
+                for table in tables
+                if connection.execute(f'SELECT 1 FROM "{table}"').fetchone() is None  # noqa: S608
             ]
 
     def any_row(self, *queries: str, **values: object) -> bool:
@@ -387,11 +389,9 @@ class Machine:
         answer = self._loop.create_future()
 
         async def serve() -> None:
-            made = httpx.Request(method, f"http://relay{path}", headers=headers, content=body)
-            response = await httpx.ASGITransport(app, raise_app_exceptions=False).handle_async_request(made)
-            found = response.status_code, await response.aread()
+            status, _, content = await ask(app, method, path, headers, body)
             if not answer.done():
-                answer.set_result(found)
+                answer.set_result((status, content))
 
         process.spawn(serve())
         result: tuple[int, bytes] = await answer

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import httpx
@@ -114,6 +114,29 @@ class Permit:
         await self._is_given.wait()
 
 
+@lru_cache
+def _configuration(exec_key: str, per_minute: int, strategy: str, tick: float, path: str) -> Config:
+    sections: dict[str, Any] = {
+        "exec": {
+            "base_url": "http://exec.test/rest/v1",
+            "api_key": exec_key,
+            "timeout": "2s",
+            "budget": {"per_minute": per_minute, "per_day": 1_000_000, "share": 1.0},
+        },
+        "polling": {"strategy": strategy, "interval": "3s", "tick": f"{tick:g}s"},
+        "delivery": {"timeout": "2s", "schedule": ["0s", "1s", "3s", *["10s"] * 45]},
+        "storage": {"url": f"sqlite:///{path}"},
+        "security": {
+            "api_keys": [{"name": "client", "hash": hash_api_key(API_KEY)}],
+            "allow_http": True,
+        },
+        "endpoints": [
+            {"name": path.rpartition("/")[2], "url": RECEIVERS + path, "secret": SECRET} for path in STANDING
+        ],
+    }
+    return configuration.from_mapping(sections)
+
+
 class World:
     """One simulation."""
 
@@ -170,25 +193,8 @@ class World:
 
     def config(self) -> Config:
         """The configuration of every relay."""
-        sections: dict[str, Any] = {
-            "exec": {
-                "base_url": "http://exec.test/rest/v1",
-                "api_key": self._exec_key,
-                "timeout": "2s",
-                "budget": {"per_minute": self.plan.per_minute, "per_day": 1_000_000, "share": 1.0},
-            },
-            "polling": {"strategy": self.plan.strategy, "interval": "3s", "tick": f"{self.plan.tick:g}s"},
-            "delivery": {"timeout": "2s", "schedule": ["0s", "1s", "3s", *["10s"] * 45]},
-            "storage": {"url": f"sqlite:///{self.workshop.path}"},
-            "security": {
-                "api_keys": [{"name": "client", "hash": hash_api_key(API_KEY)}],
-                "allow_http": True,
-            },
-            "endpoints": [
-                {"name": path.rpartition("/")[2], "url": RECEIVERS + path, "secret": SECRET} for path in STANDING
-            ],
-        }
-        return configuration.from_mapping(sections)
+        plan = self.plan
+        return _configuration(self._exec_key, plan.per_minute, plan.strategy, plan.tick, str(self.workshop.path))
 
     def boot(self, machine: Machine) -> None:
         """Starts the relay of a machine."""
