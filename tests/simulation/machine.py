@@ -158,6 +158,12 @@ class Workshop:
             self._onlooker = sqlite3.connect(self.path)
         return any(self._onlooker.execute(query, values).fetchone() is not None for query in queries)
 
+    def version(self) -> object:
+        """Another one after each commit."""
+        if self._onlooker is None:
+            self._onlooker = sqlite3.connect(self.path)
+        return self._onlooker.execute("PRAGMA data_version").fetchone()
+
     def look_away(self) -> None:
         """Closes the connection of `any_row`."""
         if self._onlooker is not None:
@@ -191,16 +197,18 @@ class Workshop:
         self._is_fresh = False
 
 
-_IDLE_BEATS = 0.25
-"""The share of the ticks with nothing due that are made: they read and do nothing, and were a third of a seed."""
+_IDLE_BEATS, _BLOCKED_BEATS = 0.1, 0.3
+"""The shares of the ticks that are made with nothing due, and with nothing new since the relay's last tick, as when the
+budget is spent: nearly all of them read and do nothing, and were a third of a seed."""
 
 
 class Metronome:
-    """Calls the ticks of a relay in virtual time, but few of those that find nothing due."""
+    """Calls the ticks of a relay in virtual time, but few of those that find nothing to do."""
 
-    def __init__(self, process: Process, is_due: Callable[[], bool], rng: random.Random) -> None:
-        """`is_due` says whether any poll or delivery is due."""
-        self._process, self._is_due, self._rng = process, is_due, rng
+    def __init__(self, process: Process, due: Callable[[], object], rng: random.Random) -> None:
+        """`due` gives None if no poll or delivery is due, else the version of the store."""
+        self._process, self._due, self._rng = process, due, rng
+        self._seen: object = None
         self._work: list[tuple[int, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[Any] = []
 
@@ -220,8 +228,19 @@ class Metronome:
     async def _beat(self, ms: int, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(ms / 1_000)
-            if ms >= MINUTE or self._rng.random() < _IDLE_BEATS or self._is_due():
+            if ms >= MINUTE or self._is_drawn():
                 await work()
+
+    def _is_drawn(self) -> bool:
+        """Whether this tick is made."""
+        chance = self._rng.random()
+        if chance < _IDLE_BEATS:
+            return True
+        version = self._due()
+        if version is None or (version == self._seen and chance > _BLOCKED_BEATS):
+            return False
+        self._seen = version
+        return True
 
 
 class StoreTrouble:

@@ -210,7 +210,7 @@ class World:
                 trust_env=False,
                 follow_redirects=False,
             ),
-            metronome=Metronome(process, self._is_due, self._beats_rng),
+            metronome=Metronome(process, self._due, self._beats_rng),
             monotonic=self.loop.time,
         )
 
@@ -226,9 +226,11 @@ class World:
         ):
             self.found.late.append(f"{Rule.LATE_POLL_SPENDS_AGAIN}: a poll at {self.wall()}")
 
-    def _is_due(self) -> bool:
-        """Whether anything is due; always yes once a clock was set, because relays may have another now."""
-        return self.found.clock_set or self.workshop.any_row(*_DUE, at=self.wall())
+    def _due(self) -> object:
+        """The version of the store if anything is due, else None; as if it were, once a clock was set, because relays
+        may have another now."""
+        is_due = self.found.clock_set or self.workshop.any_row(*_DUE, at=self.wall())
+        return self.workshop.version() if is_due else None
 
     def _key_at_exec(self, authorization: str) -> str:
         valid = authorization == f"Bearer {self._valid_key}"
