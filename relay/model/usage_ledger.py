@@ -71,12 +71,21 @@ def moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
 
     A bin that also holds later requests stays.
     """
+    buckets = _move_old(ledger.buckets, BUCKET, by, before)
+    return replace(minute_moved_before(ledger, by, before), buckets=buckets)
 
-    def move_old(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
-        old = tuple(entry for entry in entries if (entry[0] + 1) * width <= before)
-        return merge_bins((*shift_bins(old, width, by), *entries[len(old) :]))
 
-    return replace(ledger, seconds=move_old(ledger.seconds, BIN), buckets=move_old(ledger.buckets, BUCKET))
+def minute_moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
+    """As `moved_before`, for the minute alone. The bins of the day are wide: moved by a whole one at each of many
+    restarts, they would never end."""
+    return replace(ledger, seconds=_move_old(ledger.seconds, BIN, by, before))
+
+
+def _move_old(
+    entries: tuple[tuple[int, int], ...], width: int, by: int, before: Instant
+) -> tuple[tuple[int, int], ...]:
+    old = tuple(entry for entry in entries if (entry[0] + 1) * width <= before)
+    return merge_bins((*shift_bins(old, width, by), *entries[len(old) :]))
 
 
 def not_ahead(ledger: UsageLedger, now: Instant) -> UsageLedger:

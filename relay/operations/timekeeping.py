@@ -44,18 +44,21 @@ class Timekeeper:
             self._log.warning(text, self._store.is_behind / SECOND, to_rfc3339(now))
         last_seen = await self._store.read(clock_shift.last_seen) if self._store.uses_machine_clock else None
         downtime = max(0, now - last_seen) if last_seen is not None else 0
-        if downtime <= _RECORD_EVERY:
-            downtime = 0
+        is_long = downtime > _RECORD_EVERY
         await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
 
         def record_start(tx: Tx) -> None:
             clock_shift.record_seen(tx, self._owner, now)
-            # If the clock is ahead, requests spent before the stop would no longer count.
-            clock_shift.count_longer(tx, downtime, now)
+            # If the clock is ahead of that of the last run, requests spent before the stop would no longer count.
+            if is_long:
+                clock_shift.count_longer(tx, downtime, now)
+            elif last_seen is not None:
+                known = max(last_seen, clock_shift.last_spent(tx) or last_seen)
+                clock_shift.count_minute_longer(tx, max(0, now - known), now)
 
         if self._store.uses_machine_clock:
             await self._store.write(record_start)
-            self._counted_longer = downtime
+            self._counted_longer = downtime if is_long else 0
             # A clock that was set shortly before the stop may be as wrong now: what it recorded follows it again.
             doubtful_since = await self._store.read(lambda tx: clock_shift.doubtful_since(tx, now))
             self._since = now if doubtful_since is None else min(now, doubtful_since)

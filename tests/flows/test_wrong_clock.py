@@ -13,7 +13,7 @@ from relay.sandbox.receiver import Respond
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import watches
 from tests.flows.conftest import next_poll_due
-from tests.flows.wrong_clock import PER_DAY, YEARS, commits_that_seem_to_fail, lived, machine, until_told
+from tests.flows.wrong_clock import PER_DAY, SHARE, YEARS, commits_that_seem_to_fail, lived, machine, until_told
 
 
 async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ignore[no-untyped-def]
@@ -62,6 +62,23 @@ async def test_a_restart_under_a_wrong_clock_loses_nothing(sqlite_url: str, firs
         await one.set()
         await until_told(one)
         await one.live(3 * MINUTE, step=5 * SECOND)
+        await one.check()
+
+
+@pytest.mark.parametrize("behind", [3 * SECOND, 20 * SECOND, 50 * SECOND])
+async def test_a_clock_corrected_by_seconds_while_the_relay_is_down_overdraws_no_minute(
+    sqlite_url: str, behind: int
+) -> None:
+    """The store knows the time to the minute only, but the second of each request: those of the last run count as if
+    no time had passed."""
+    async with machine(sqlite_url) as one:
+        await one.set(-behind)
+        for _ in range(SHARE):
+            await one.job(3 * MINUTE)
+            await one.live(SECOND)
+        await one.boot(0)
+        await one.live(2 * MINUTE)
+        await until_told(one)
         await one.check()
 
 

@@ -41,8 +41,7 @@ def _counted(verdict: Verdict, found: Found, world: World) -> Iterator[tuple[str
     # After a restore all that the backup did not know is told again, with the same ids.
     yield "duplicate", [] if found.restored else verdict.duplicates
     yield "missing", verdict.missing
-    # A clock that is set while its relay is killed is not followed: the ledger is as wrong as the clock was.
-    yield "overdraft", [] if found.clock_set and found.ended else verdict.overdrafts
+    yield "overdraft", verdict.overdrafts
 
 
 def _verdict(world: World) -> Verdict:

@@ -11,7 +11,7 @@ from tests.simulation.shrink import shrink
 
 pytestmark = pytest.mark.timeout(600)
 
-_IN_THE_TESTS = 25
+_IN_THE_TESTS = 100
 _WITHIN = 600
 
 QUICKLY_FOUND = [one for one in ABLATIONS if one.name == "sends-twice"]

@@ -85,8 +85,6 @@ class Found:
     late: list[str] = field(default_factory=list)
     """Attempts that began although their lease was too short, and polls long after they were spent."""
     restored: bool = False
-    ended: bool = False
-    """Whether a relay ended, for whatever reason, before all was done."""
     clock_set: bool = False
 
 
@@ -242,7 +240,6 @@ class World:
             assert machine.process is not None
             await machine.process.ended
             self.note(f"{machine.process.name} ended")
-            self.found.ended = True
             if machine.number in self._stopped:
                 self._stopped.discard(machine.number)
             else:

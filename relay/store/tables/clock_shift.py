@@ -74,6 +74,7 @@ _LOCK_LEDGERS = (
     .order_by(workspaces.c.name)
     .with_for_update()
 )
+_LEDGERS = select(workspaces.c.ledger).where(workspaces.c.ledger.is_not(None))
 _SAVE_LEDGER = update(workspaces).where(workspaces.c.name == bindparam("of"))
 _SAVE_PAUSE = _SAVE_LEDGER.where(workspaces.c.pause_kind == "rate_limited", workspaces.c.paused_until.is_not(None))
 
@@ -109,6 +110,20 @@ def count_longer(tx: Tx, by: int, before: Instant) -> None:
     for row in tx.execute(_LOCK_LEDGERS).all():
         shifted = usage_ledger.moved_before(decode_ledger(row.ledger), by, before)
         tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": shifted.to_json()})
+
+
+def count_minute_longer(tx: Tx, by: int, before: Instant) -> None:
+    """As `count_longer`, for the minute's limit alone."""
+    for row in tx.execute(_LOCK_LEDGERS).all():
+        shifted = usage_ledger.minute_moved_before(decode_ledger(row.ledger), by, before)
+        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": shifted.to_json()})
+
+
+def last_spent(tx: Tx) -> Instant | None:
+    """When the newest request that a ledger knows was spent, to the second; None if they know none."""
+    ledgers = (decode_ledger(text) for text in tx.execute(_LEDGERS).scalars())
+    seconds = [index for ledger in ledgers for index, _ in ledger.seconds]
+    return max(seconds) * usage_ledger.BIN if seconds else None
 
 
 def limit_pending_times(tx: Tx, now: Instant, reach: int) -> None:
