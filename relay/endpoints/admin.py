@@ -12,6 +12,7 @@ from relay import formats
 from relay.config import EndpointSection
 from relay.egress import EgressRules
 from relay.endpoints import identity, spec
+from relay.endpoints.rendering import render_again
 from relay.endpoints.spec import EndpointSpec, ValidatedEndpoint
 from relay.errors import Conflict, NotFound, ValidationFailed
 from relay.model import (
@@ -374,6 +375,8 @@ def _save(tx: Tx, before: Endpoint, changed: Endpoint) -> None:
     endpoints.save(tx, changed, changed.id)
     if changed.host != before.host:
         outbox.update_host(tx, changed.id, changed.host)
+    if changed.format_identity != before.format_identity:
+        render_again(tx, changed)
 
 
 def _record(tx: Tx, actor: Actor, action: AuditAction, now: Instant, endpoint: Endpoint, **detail: object) -> None:

@@ -19,7 +19,8 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event for one endpoint: a row of the outbox. Every attempt sends the same body."""
+    """One event for one endpoint: a row of the outbox. Every attempt sends the same body, unless the endpoint gets
+    another format meanwhile."""
 
     id: str
     event_id: str

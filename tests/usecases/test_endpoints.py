@@ -1,10 +1,12 @@
 """Configured endpoints: the store follows the configuration."""
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import update
 
 from relay import registration
 from relay.config import EndpointSection
@@ -14,8 +16,10 @@ from relay.endpoints import spec
 from relay.endpoints.admin import OLD_SECRET_GRACE
 from relay.errors import Conflict, NotFound, ValidationFailed
 from relay.model import DeliveryStatus, Endpoint, EventType, Secret
+from relay.store.engine import schema
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import deliveries, endpoints, outbox, registrations, watches
+from relay.store.engine.paging import Page
+from relay.store.tables import deliveries, endpoints, events, outbox, registrations, watches
 from relay.store.tables.filters import DeliveryFilter
 from tests.conftest import NOON
 from tests.make import OPEN_RULES, claim_due, make_endpoint, make_event
@@ -51,6 +55,43 @@ async def test_a_changed_configuration_updates_the_endpoint(store: Store) -> Non
     [changed] = await sync(store, configured(url="https://new.example/", format="zapier", events=["job.failed"]))
     assert (changed.id, changed.secrets, changed.created_at) == (made.id, made.secrets, made.created_at)
     assert (changed.url, changed.host, changed.format) == ("https://new.example/", "new.example:443", "zapier")
+
+
+async def test_what_is_not_delivered_follows_a_changed_format(store: Store) -> None:
+    """A channel's webhook is gone and its endpoint gets that of another chat: what waits or failed fits there. What was
+    delivered stays as it was, and so does everything if only the URL changes."""
+    slack = await store.write(
+        lambda tx: standing.create(tx, "sales", validated("https://hooks.slack.com/services/T0/B0/gone"), NOON)[0]
+    )
+
+    def end(tx: Tx) -> None:
+        for number in range(3):
+            enqueue(tx, events.add(tx, make_event(f"j{number}")), [(slack, None)], NOON, 0)
+
+    await store.write(end)
+
+    async def change(**fields: Any) -> list[set[str]]:
+        """The keys of the bodies after a change, oldest first."""
+        patch = standing.EndpointPatch(**fields)
+        await store.write(lambda tx: standing.update(tx, standing.get(tx, slack.id), patch, OPEN_RULES, NOON))
+        rows, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), DeliveryFilter(endpoint_id=slack.id)))
+        return [set(json.loads(row.body)) for row in sorted(rows, key=lambda row: row.job_id)]
+
+    await store.write(lambda tx: set_status(tx, "j0", DeliveryStatus.DELIVERED))
+    await store.write(lambda tx: set_status(tx, "j1", DeliveryStatus.FAILED))
+    before = await change(url="https://hooks.slack.com/services/T0/B0/other")
+    assert all("blocks" in keys for keys in before)
+    after = await change(url="https://discord.com/api/webhooks/1/token")
+    assert after[0] == before[0]
+    assert all("embeds" in keys and "blocks" not in keys for keys in after[1:])
+
+
+def validated(url: str) -> spec.ValidatedEndpoint:
+    return spec.validate(spec.EndpointSpec(url, "auto", (EventType.COMPLETED,), None, {}), OPEN_RULES, "url")
+
+
+def set_status(tx: Tx, job_id: str, status: DeliveryStatus) -> None:
+    tx.execute(update(schema.deliveries).where(schema.deliveries.c.job_id == job_id), {"status": status.value})
 
 
 async def test_a_changed_secret_in_the_configuration_is_rotated(store: Store) -> None:

@@ -375,3 +375,20 @@ def update_host(tx: Tx, endpoint_id: str, host: str) -> None:
     """Moves the pending deliveries of an endpoint to its new host, whose limits they count against."""
     pending = deliveries.c.status == DeliveryStatus.PENDING.value
     tx.execute(update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, pending), {"host": host})
+
+
+def undelivered(tx: Tx, endpoint_id: str, limit: int) -> list[Delivery]:
+    """The newest pending and failed deliveries of an endpoint."""
+    is_undelivered = deliveries.c.status.in_([DeliveryStatus.PENDING.value, DeliveryStatus.FAILED.value])
+    query = select(*COLUMNS).where(deliveries.c.endpoint_id == endpoint_id, is_undelivered)
+    newest = query.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
+    return [delivery_of(row) for row in tx.execute(newest)]
+
+
+def replace_bodies(tx: Tx, bodies: Mapping[str, bytes]) -> None:
+    """Gives deliveries, by id, another body. An attempt that is being made still sends the one before."""
+    if bodies:
+        rows = [{"delivery": id, "new_body": bodies[id]} for id in sorted(bodies)]
+        tx.execute(
+            update(deliveries).where(deliveries.c.id == bindparam("delivery")).values(body=bindparam("new_body")), rows
+        )

@@ -64,6 +64,12 @@ def get(tx: Tx, id: str) -> Registration | None:
     return _registration(row) if row else None
 
 
+def get_many(tx: Tx, ids: Collection[str]) -> dict[str, Registration]:
+    """The registrations with these ids, by id; as `get`."""
+    rows = tx.execute(select(registrations).where(registrations.c.id.in_(list(ids)))) if ids else ()
+    return {row.id: _registration(row) for row in rows}
+
+
 def find_active(tx: Tx, workspace: str, job_id: str, endpoint_id: str | None) -> Registration | None:
     """The registration of this job and endpoint that is not withdrawn."""
     row = tx.execute(_FIND_ACTIVE, {"of": workspace, "of_job": job_id, "endpoint": endpoint_id or ""}).one_or_none()
