@@ -63,13 +63,14 @@ class Client:
         raise RelayError(f"{message}{hint}")
 
     def refuse_other_servers(self) -> None:
-        """Raises RelayError if a page answers, again and again. A relay that is down may still come."""
+        """Raises RelayError if something else answers, again and again. A relay that is down may still come."""
         for delay in (*_PAGE_DELAYS, None):
             try:
                 response = self._http.get("/v1/jobs", params={"limit": 1})
             except httpx.HTTPError:
                 return
-            if response.status_code >= 500 or _json_object(response) is not None:
+            is_relay = _json_object(response) is not None and "x-request-id" in response.headers
+            if response.status_code >= 500 or is_relay:
                 return
             if delay is None:
                 raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_hint(response)}")

@@ -198,6 +198,16 @@ async def test_a_login_page_is_no_reason_to_wait(words: list[str]) -> None:
         assert "hunter2" not in line
 
 
+@pytest.mark.parametrize("words", [["wait", "j1"], ["events", "--follow"]])
+async def test_another_api_is_no_reason_to_wait(words: list[str]) -> None:
+    """Exec's own address, or another service's on the port: its JSON error is not shown as if it was the relay's."""
+    error = {"error": {"code": "not_found", "message": "Nothing here"}}
+    done = await ask(Answers(JSONResponse(error, 404)), *words)
+    assert done.exit_code == 1
+    assert "is not a relay: it answered 404 with application/json" in done.output
+    assert "Nothing here" not in done.output
+
+
 @pytest.mark.parametrize("rows", [5, [5], [{"id": "x"}]])
 async def test_json_of_something_else_is_no_traceback(rows: object) -> None:
     """A list with other rows, from a server whose answers have request ids too."""
