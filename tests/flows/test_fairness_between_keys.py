@@ -13,7 +13,7 @@ from relay.registration import RegistrationSpec
 from relay.store.engine.database import Tx
 from tests.flows.conftest import Start, World
 
-HOSTS = 200
+HOSTS = 100
 SLOTS = 64
 SLOW = {"timeout": "30s"}
 """Longer than a test takes: no slot of a silent host is free before the test ends."""
@@ -93,7 +93,7 @@ def dispatching(world: World) -> Iterator[None]:
 @pytest.mark.one_on_postgresql
 @pytest.mark.parametrize("first", ["silent", "answering"])
 async def test_silent_hosts_of_one_key_delay_no_other_key(start: Start, first: str) -> None:
-    """200 hosts of one key never answer, or stop after one answer. While they hold all slots that one key can have, a
+    """100 hosts of one key never answer, or stop after one answer. While they hold all slots that one key can have, a
     new URL of another key, an older one and a standing endpoint are notified."""
     async with start(delivery=SLOW) as world, crowd_of(HOSTS) as crowd:
         old, new = (world.exec.add(lasts=1_000).id for _ in range(2))

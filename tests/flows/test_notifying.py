@@ -229,14 +229,14 @@ async def test_a_dead_receiver_does_not_delay_the_others(start: Start) -> None:
 
 
 async def test_adaptive_polling_detects_endings_soon_with_few_polls(start: Start) -> None:
-    """With the learned distribution, thirty jobs of about two minutes take few polls each, and are notified within
+    """With the learned distribution, sixteen jobs of about two minutes take few polls each, and are notified within
     seconds."""
     async with start(sandbox=ExecSettings(seed=3), polling={"strategy": "adaptive"}) as world:
-        for _ in range(30):
+        for _ in range(16):
             job = world.exec.add(queued=2_000, lasts=120_000)
             await world.register(job.id)
             await world.advance(6 * MINUTE)
-        assert len(world.received()) == 30
+        assert len(world.received()) == 16
         last = await world.watch(job.id)
         assert last.polls <= 5
         assert (last.ended_at or 0) - (last.job.ended_at_ms or 0) < 2 * SECOND

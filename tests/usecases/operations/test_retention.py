@@ -211,7 +211,7 @@ class Stepwise(Store):
         return done
 
 
-@pytest.mark.parametrize(("jobs", "each"), [(1_000, 3), (200, 20)])
+@pytest.mark.parametrize(("jobs", "each"), [(500, 3), (100, 20)])
 async def test_deliveries_go_on_while_many_rows_are_deleted(
     store: Store, store_url: str, clock: Clock, jobs: int, each: int
 ) -> None:
