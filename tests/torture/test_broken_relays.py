@@ -32,7 +32,7 @@ async def lived(meddle: Callable[[Days], Awaitable[None]] | None = None) -> Verd
         world.world.receiver.script(*[Respond(status=500)] * 6)
         if meddle:
             await meddle(world)
-        await world.pass_by(90 * MINUTE)
+        await world.pass_by(45 * MINUTE)
         return await world.finish(HOUR)
 
 
