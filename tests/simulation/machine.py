@@ -10,12 +10,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from copy import copy
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, select
-from sqlalchemy.util import LRUCache
 from starlette.applications import Starlette
 
 from relay.config import Config
@@ -112,8 +110,6 @@ class _KeptConnection:
 def _use_calls_for_events(engine: Any, begin: str, before_commit: Callable[[Any], None]) -> None:
     """Begins and commits by calls of the dialect: an engine that has events looks for them at every statement, which is
     a tenth of a seed."""
-    engine.dialect = copy(engine.dialect)  # the others' commits stay as they are
-    engine.update_execution_options(compiled_cache=LRUCache(500))
     commit = engine.dialect.do_commit
 
     def do_commit(connection: Any) -> None:

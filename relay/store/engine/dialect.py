@@ -1,7 +1,7 @@
 """All differences between SQLite and PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncGenerator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -20,11 +20,10 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Dialect, ExceptionContext, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.dml import ReturningInsert
-from sqlalchemy.util import LRUCache
 
 from relay.errors import ConstraintViolation, StoreError, StoreNotReady
 from relay.model import Instant
@@ -111,9 +110,8 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
         max_overflow=0,
         connect_args={"timeout": 5},
         hide_parameters=True,
-        execution_options={**options, "compiled_cache": _compiled_for_sqlite()},
+        execution_options=options,
     )
-    created.dialect = _sqlite_dialect()  # compiled statements are kept by dialect
 
     @event.listens_for(created, "connect")
     def _set_up(connection: Any, _: object) -> None:
@@ -131,23 +129,6 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
             driver.execute("BEGIN").close()
 
     return created
-
-
-@cache
-def _compiled_for_sqlite() -> MutableMapping[Any, Any]:
-    """The compiled statements of all engines for SQLite: to compile one costs more than to run it, and readers, writer
-    and one store after another run the same ones."""
-    return LRUCache(1_000)
-
-
-@cache
-def _sqlite_dialect() -> Dialect:
-    """What SQLAlchemy has to know of SQLite's library, which is the same for all files."""
-    asked = create_engine("sqlite://")
-    with asked.connect():
-        pass
-    asked.dispose()
-    return asked.dialect
 
 
 def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
