@@ -96,6 +96,9 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
             "! There was no store yet, so this made one. If a relay runs already, it uses another store: then the key "
         )
         print_text(f"{text}does not work there. Run this with the relay's configuration, in its folder.", err=True)
+    if "admin" in scopes and "read" not in scopes:
+        text = "! It may change endpoints, but list nothing and open few pages: most want --scope read beside it."
+        print_text(text, err=True)
     if was_open:
         print_text("It is the relay's first key: from now on every call of its API needs one.", err=True)
 

@@ -66,6 +66,13 @@ def test_only_the_hash_is_kept(keys: Keys, store_url: str, tmp_path: Path) -> No
     assert key.removeprefix("relay_").encode() not in written
 
 
+def test_an_admin_that_can_not_read_is_warned_about(keys: Keys) -> None:
+    """`--scope admin` alone lists nothing: said when the key is made, not when it is refused."""
+    alone, both = keys("create", "a", "--scope", "admin"), keys("create", "b", "--scope", "admin", "--scope", "read")
+    assert (alone.exit_code, "--scope read beside it" in alone.stderr) == (0, True)
+    assert "beside it" not in both.stderr
+
+
 def test_list_shows_keys_of_the_store_and_the_configuration(keys: Keys) -> None:
     """Revoked ones only with --all; neither keys nor hashes."""
     made = [keys("create", name, "--scope", "read").stdout.strip() for name in ("b", "a", "gone")]
