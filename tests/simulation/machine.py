@@ -8,8 +8,8 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +71,27 @@ class _KeptConnection:
     and back is a tenth of a seed, and a new one would have to prepare its statements again.
     """
 
-    def __init__(self, engine: Any) -> None:
-        self._engine, self._connect = engine, engine.connect
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        """`connect` makes a connection."""
+        self._connect = connect
         self._connection: Connection | None = None
 
     @classmethod
     def of(cls, engine: Any) -> "_KeptConnection":
         """Makes the engine hand out what is kept."""
-        made = cls(engine)
-        engine.connect = made.connect
+        made = cls(engine.connect)
+        engine.connect = lambda: made
         return made
 
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
+    def __enter__(self) -> Connection:
         """The connection; a new one if the last one was given up."""
         if self._connection is None or self._connection.invalidated:
             self.drop()
             self._connection = self._connect()
-        try:
-            yield self._connection
-        finally:
-            self.roll_back()
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        self.roll_back()
 
     def roll_back(self) -> None:
         """Ends the transaction, if there is one."""
