@@ -7,7 +7,9 @@ Sources of the rules: a board without a clock battery boots with the time of its
 that keeps local time is hours off; a suspended machine is behind. NTP corrects each within minutes.
 """
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from logging import Logger
 
 from relay.model import MINUTE, SECOND, Instant, to_rfc3339
@@ -21,6 +23,14 @@ _RECORD_EVERY = MINUTE
 """How often the time is stored, so that the next run knows when this one ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Correction:
+    """The clock was set by `by` milliseconds; `at` is when that was found, by the clock as it was set."""
+
+    by: int
+    at: Instant
+
+
 class Timekeeper:
     """Keeps one relay's clock correct. Call `begin` before anything uses the clock, then `keep` with every tick."""
 
@@ -28,10 +38,11 @@ class Timekeeper:
         """`reach` is how far ahead, in milliseconds, a poll or an attempt can be planned."""
         self._store, self._clock, self._owner, self.reach, self._log = store, clock, owner, reach, log
         self._since = self._sure_from = self._written_at = clock()
-        self._set_by = self._followed = 0
-        """By how many milliseconds the clock was set in this run, and how many of them pending times have followed."""
-        self._is_following = False
-        """Whether pending times may have followed further than that, in a commit that failed."""
+        self._corrections = deque[_Correction]()
+        """Those that pending times have not followed yet: more than one if the store failed, or all if a commit that
+        failed took effect."""
+        self._followed = 0
+        """How many corrections of this run pending times have followed."""
         self._set_back = 0
         self._counted_longer = 0
 
@@ -67,10 +78,11 @@ class Timekeeper:
         """Syncs the clock, and shifts pending times if it was set by a second or more. Raises StoreError."""
         corrected = await self._store.sync_clock()
         if abs(corrected) >= SECOND:  # less is drift, which `sync_clock` corrects
-            self._set_by += corrected
-            self._sure_from = self._clock() + UNSURE
-        if self._is_following or self._set_by != self._followed:
-            await self._follow(self._set_by - self._followed)
+            now = self._clock()
+            self._corrections.append(_Correction(corrected, now))
+            self._sure_from = now + UNSURE
+        if self._corrections:
+            await self._follow()
         now = self._clock()
         if self.is_sure():
             self._set_back = 0
@@ -81,40 +93,52 @@ class Timekeeper:
             await self._store.write(lambda tx: clock_shift.record_seen(tx, self._owner, now))
             self._written_at = now
 
-    async def _follow(self, by: int) -> None:
+    async def _follow(self) -> None:
+        corrections = list(self._corrections)
         if self._store.uses_machine_clock:
             await self._follow_machine()
         else:
             now = self._clock()
             await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
-            self._since, self._followed = now, self._set_by
+            self._since = now
+            self._corrections.clear()
         clock_owner = "this machine" if self._store.uses_machine_clock else "the database"
-        if by:
-            text = "the clock of %s was set by %g s; planned polls and deliveries follow it"
-            self._log.warning(text, clock_owner, by / SECOND)
+        text = "the clock of %s was set by %g s; planned polls and deliveries follow it"
+        for correction in corrections:
+            self._log.warning(text, clock_owner, correction.by / SECOND)
 
     async def _follow_machine(self) -> None:
-        """Shifts pending times by what they have not followed yet. The store says how much that is: a shift whose
-        commit failed may have taken effect, and is not made twice."""
+        """Shifts pending times, one correction after the other. The store says which they have followed: a shift whose
+        commit failed may have taken effect, and is not made twice.
+
+        Two corrections that cancel out are both followed: what was planned between them is hours late otherwise.
+        """
         followed = await self._store.read(lambda tx: clock_shift.followed(tx, self._owner))
-        self._has_followed(followed - self._followed)
-        now, since, set_by, sure_from = self._clock(), self._since, self._set_by, self._sure_from
-        by = set_by - followed
-        plans_by = min(by, self._set_back)
+        while self._corrections and self._followed < followed:
+            self._has_followed(self._corrections[0])
+        if not self._corrections:
+            return
+        since, set_back, sure_from, shifts = self._since, self._set_back, self._sure_from, []
+        for place, correction in enumerate(self._corrections, 1):
+            following = self._corrections[place] if place < len(self._corrections) else None
+            until = self._clock() if following is None else following.at - following.by
+            shifts.append((correction.by, min(correction.by, set_back), since, until))
+            since, set_back = since + correction.by, max(0, set_back - correction.by)
 
         def follow(tx: Tx) -> None:
-            clock_shift.shift_pending_times(tx, by, plans_by, since, now)
-            clock_shift.record_followed(tx, self._owner, set_by, since + by, sure_from)
+            for by, plans_by, started, now in shifts:
+                clock_shift.shift_pending_times(tx, by, plans_by, started, now)
+            clock_shift.record_followed(tx, self._owner, self._followed + len(shifts), since, sure_from)
 
-        if by:
-            self._is_following = True
-            # After what waits already, which was planned by the clock before; only SQLite has no order of locks.
-            await self._store.write(follow, at_end=True)
-            self._has_followed(by)
-        self._is_following = False
+        # After what waits already, which was planned by the clock before; only SQLite has no order of locks.
+        await self._store.write(follow, at_end=True)
+        for _ in shifts:
+            self._has_followed(self._corrections[0])
 
-    def _has_followed(self, by: int) -> None:
-        self._followed += by
+    def _has_followed(self, correction: _Correction) -> None:
+        self._corrections.popleft()
+        self._followed += 1
+        by = correction.by
         self._since, self._set_back = self._since + by, max(0, self._set_back - by)
         self._written_at += by
         self._counted_longer = max(0, self._counted_longer + min(by, 0))

@@ -13,7 +13,7 @@ from relay.sandbox.receiver import Respond
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import watches
 from tests.flows.conftest import next_poll_due
-from tests.flows.wrong_clock import PER_DAY, SHARE, YEARS, commits_that_seem_to_fail, lived, machine, until_told
+from tests.flows.wrong_clock import PER_DAY, SHARE, YEARS, commits_that_fail, lived, machine, until_told
 
 
 async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ignore[no-untyped-def]
@@ -135,11 +135,26 @@ async def test_plans_follow_a_clock_once_if_the_commit_seems_to_fail(sqlite_url:
     async with machine(sqlite_url) as one:
         await one_waits_for_each(one, 20 * SECOND)
         await one.set(-2 * HOUR)
-        with commits_that_seem_to_fail(one.world.relay):
+        with commits_that_fail(one.world.relay, take_effect=True):
             for one.wrong in then:
                 await one.world.relay.tick()
         await one.set()
         await one.live(30 * SECOND)
+        await one.check()
+
+
+@pytest.mark.parametrize("take_effect", [True, False])
+async def test_what_is_planned_between_two_corrections_follows_both(sqlite_url: str, take_effect: bool) -> None:
+    """The clock goes ahead by hours, the commit that follows it fails, and it is set back before another one: together
+    nothing was set, but a job that was registered in between is planned hours ahead."""
+    async with machine(sqlite_url) as one:
+        await one_waits_for_each(one, 20 * SECOND)
+        with commits_that_fail(one.world.relay, take_effect):
+            one.wrong = 2 * HOUR
+            await one.world.relay.tick()
+        await one.register(20 * SECOND)
+        await one.set()
+        await one.live(40 * SECOND)
         await one.check()
 
 

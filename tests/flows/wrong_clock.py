@@ -58,10 +58,15 @@ class Machine:
 
     async def job(self, lasts: int) -> str:
         """A job that is registered, and ends after so long."""
+        job_id = await self.register(lasts)
+        await self.world.settle()
+        return job_id
+
+    async def register(self, lasts: int) -> str:
+        """As `job`, before the relay's next tick."""
         job = self.world.exec.add(lasts=lasts)
         self.jobs.append(job.id)
         await self.world.prepare(job.id, self.world.receiver_url + "/callback")
-        await self.world.settle()
         return job.id
 
     def delivered(self) -> Counter[tuple[str, str]]:
@@ -85,12 +90,12 @@ class Machine:
 
 
 @contextmanager
-def commits_that_seem_to_fail(relay: Relay) -> Iterator[None]:
-    """The disk fails once a commit took effect: what became of it, the relay can't know."""
+def commits_that_fail(relay: Relay, take_effect: bool) -> Iterator[None]:
+    """The disk fails at each commit, before or after it took effect: the relay can't know which."""
 
     def fail(connection: Connection) -> None:
         driver: Any = connection.connection
-        driver.cursor().execute("COMMIT")
+        driver.cursor().execute("COMMIT" if take_effect else "ROLLBACK")
         raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
 
     writer = relay.store._engine

@@ -304,8 +304,8 @@ def _old_secret_signs_alone(patch: Patch) -> None:
 
 
 def _clock_is_not_followed(patch: Patch) -> None:
-    async def follow(self: Timekeeper, by: int) -> None:
-        self._followed += by
+    async def follow(self: Timekeeper) -> None:
+        self._corrections.clear()
 
     patch.setattr(Timekeeper, "_follow", follow)
 

@@ -64,8 +64,9 @@ _APART = 10 * MINUTE
 any that the new clock gave."""
 _NO_LIMIT = 2**62
 _FOLLOWED, _STARTED, _SURE_FROM = "clock followed", "clock started", "clock sure from"
-"""Rows of `leader_leases`, by the relay whose clock was set last. Their `until` is by how much pending times followed
-it in that run; when the run started, and when its clock can be trusted again, both by the clock as it was set."""
+"""Rows of `leader_leases`, by the relay whose clock was set last. Their `until` is how many corrections of its clock
+pending times followed in that run; when the run started, and when its clock can be trusted again, both by the clock as
+it was set."""
 _SHIFT_RECORDED = tuple(_shifted_if_recent(column) for column in _RECORDED)
 
 _LOCK_LEDGERS = (
@@ -171,14 +172,14 @@ def record_seen(tx: Tx, owner: str, now: Instant) -> None:
 
 
 def followed(tx: Tx, owner: str) -> int:
-    """By how many milliseconds pending times have followed the clock in this run of a relay, in all."""
+    """How many corrections of its clock pending times have followed in this run of a relay."""
     row = tx.execute(select(leader_leases).where(leader_leases.c.name == _FOLLOWED)).one_or_none()
     return row.until if row is not None and row.owner == owner else 0
 
 
-def record_followed(tx: Tx, owner: str, set_by: int, started: Instant, sure_from: Instant) -> None:
-    """Records that pending times have followed the clock by so much in this run; after the shift, which shifts all."""
-    for name, value in ((_FOLLOWED, set_by), (_STARTED, started), (_SURE_FROM, sure_from)):
+def record_followed(tx: Tx, owner: str, corrections: int, started: Instant, sure_from: Instant) -> None:
+    """Records that pending times have followed so many corrections in this run; after the shift, which shifts all."""
+    for name, value in ((_FOLLOWED, corrections), (_STARTED, started), (_SURE_FROM, sure_from)):
         _record(tx, name, owner, value)
 
 
