@@ -41,10 +41,10 @@ _ROOM = 2 * 1024**3
 
 
 class SharedStatements(LRUCache[tuple[Any, ...], Any]):
-    """The compiled statements of all engines for PostgreSQL: each test opens its own, and compiling takes longer than
-    running. Engines for SQLite share them in the relay itself.
+    """The compiled statements of all engines: each test opens its own, and compiling takes longer than running.
 
-    The first item of SQLAlchemy's key is the engine's dialect, an object of its own; here it is the server's version.
+    The first item of SQLAlchemy's key is the engine's dialect, an object of its own; here it is the kind of database
+    and its version.
     """
 
     def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
