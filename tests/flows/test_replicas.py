@@ -92,7 +92,9 @@ async def test_three_relays_share_deliveries_and_send_each_once(postgres_url: st
         for number in range(60):
             await world.prepare(job.id, server.url(f"/{number}"))
         async with asyncio.timeout(60):
-            await world.settle()
+            while sum(sent_by(one) for one in world.relays) < 60:  # `settle` sees no progress at this receiver
+                await world.settle()
+        await world.settle()
         assert Counter(one.target for one in server.requests) == {f"/{number}": 1 for number in range(60)}
         assert sum(sent_by(one) for one in world.relays) == 60
         assert min(sent_by(one) for one in world.relays) >= at_once
