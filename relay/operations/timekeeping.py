@@ -122,12 +122,12 @@ class Timekeeper:
         for place, correction in enumerate(self._corrections, 1):
             following = self._corrections[place] if place < len(self._corrections) else None
             until = self._clock() if following is None else following.at - following.by
-            shifts.append((correction.by, min(correction.by, set_back), since, until))
+            shifts.append((correction.by, min(correction.by, set_back), since, until, correction.at))
             since, set_back = since + correction.by, max(0, set_back - correction.by)
 
         def follow(tx: Tx) -> None:
-            for by, plans_by, started, now in shifts:
-                clock_shift.shift_pending_times(tx, by, plans_by, started, now)
+            for by, plans_by, started, now, found_at in shifts:
+                clock_shift.shift_pending_times(tx, by, plans_by, started, now, found_at)
             clock_shift.record_followed(tx, self._owner, self._followed + len(shifts), since, sure_from)
 
         # After what waits already, which was planned by the clock before; only SQLite has no order of locks.

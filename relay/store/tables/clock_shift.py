@@ -40,14 +40,19 @@ def _shifted_if_recent(column: Column[int]) -> Update:
     return _shifted(column, column >= _SINCE, column <= _SET_AT, *active)
 
 
-_SHIFT_PENDING = (
-    _shifted(watches.c.next_poll_at, ~_WATCH_LEASED),
-    _shifted(deliveries.c.next_attempt_at, deliveries.c.leased_by.is_(None)),
-    _shifted(endpoints.c.paused_until),
-    _shifted(endpoints.c.next_slot_at),
-    _shifted(
-        workspaces.c.paused_until, or_(workspaces.c.pause_kind.is_(None), workspaces.c.pause_kind != "rate_limited")
-    ),
+_PLANNED_BEFORE: BindParameter[int] = bindparam("planned_before", type_=BigInteger)
+_SHIFT_PENDING = tuple(
+    _shifted(column, *conditions, column < _PLANNED_BEFORE)
+    for column, *conditions in (
+        (watches.c.next_poll_at, ~_WATCH_LEASED),
+        (deliveries.c.next_attempt_at, deliveries.c.leased_by.is_(None)),
+        (endpoints.c.paused_until,),
+        (endpoints.c.next_slot_at,),
+        (
+            workspaces.c.paused_until,
+            or_(workspaces.c.pause_kind.is_(None), workspaces.c.pause_kind != "rate_limited"),
+        ),
+    )
 )
 _LATEST: BindParameter[int] = bindparam("latest", type_=BigInteger)
 _EARLIEST: BindParameter[int] = bindparam("earliest", type_=BigInteger)
@@ -80,17 +85,22 @@ _SAVE_LEDGER = update(workspaces).where(workspaces.c.name == bindparam("of"))
 _SAVE_PAUSE = _SAVE_LEDGER.where(workspaces.c.pause_kind == "rate_limited", workspaces.c.paused_until.is_not(None))
 
 
-def shift_pending_times(tx: Tx, by: int, plans_by: int, since: Instant, now: Instant) -> None:
-    """Shifts times after the clock was set by `by` milliseconds. `since` is the relay's start, by the old clock, and
-    `now` the time by the new one.
+def shift_pending_times(
+    tx: Tx, by: int, plans_by: int, since: Instant, now: Instant, found_at: Instant | None = None
+) -> None:
+    """Shifts times after the clock was set by `by` milliseconds. `since` is the relay's start, by the old clock, `now`
+    the time by the new one, and `found_at` when it was found, `now` by default.
 
-    Pending times are shifted by `plans_by`; times recorded since the start, leases and spent requests by `by`. A lease
-    that the new clock gave already stays: if the store failed meanwhile, there may be some. A time that was still to
-    come by the old clock is not of it: an earlier run recorded it, before the clock was set back.
+    Pending times are shifted by `plans_by`, forward only if they are before `found_at`: the new clock may have planned
+    later ones already, which would be hours late; those of the old clock are that much early. Times recorded since the
+    start, leases and spent requests are shifted by `by`. A lease that the new clock gave already stays: if the store
+    failed meanwhile, there may be some. A time that was still to come by the old clock is not of it: an earlier run
+    recorded it, before the clock was set back.
     """
     set_at = now - by
+    planned_before = (now if found_at is None else found_at) if plans_by > 0 else _NO_LIMIT
     for statement in _SHIFT_PENDING if plans_by else ():
-        tx.execute(statement, {"by": plans_by})
+        tx.execute(statement, {"by": plans_by, "planned_before": planned_before})
     latest, earliest = now if by > _APART else _NO_LIMIT, now + _APART if by < -_APART else -_NO_LIMIT
     for statement in _SHIFT_LEASES:
         tx.execute(statement, {"by": by, "latest": latest, "earliest": earliest})

@@ -98,6 +98,19 @@ async def test_times_of_before_the_start_stay_when_the_clock_is_set_back_and_for
     assert (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger == limited
 
 
+async def test_plans_of_the_clock_that_is_right_again_stay(store: Store) -> None:
+    """The clock was set back by two hours and forward again. A retry that was planned by the right clock, before the
+    times followed it, is not two hours late."""
+    await fill(store)
+    poll, _, pause, _ = await planned(store)
+    found_at = NOON + 10 * SECOND
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, -2 * HOUR, -2 * HOUR, NOON, NOON - 2 * HOUR))
+    await store.write(lambda tx: tx.execute(update(deliveries).values(next_attempt_at=found_at + SECOND)))
+    now, back = found_at + 20 * SECOND, NOON - 2 * HOUR
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, 2 * HOUR, 2 * HOUR, back, now, found_at))
+    assert (await planned(store))[:3] == (poll, found_at + SECOND, pause)
+
+
 async def test_leases_keep_their_length_when_the_clock_is_set(store: Store) -> None:
     """An attempt in flight does not count as dead when the clock is set forward, and is not sent twice."""
     await fill(store)
