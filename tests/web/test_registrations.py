@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from relay.model import EventType
 from relay.signing import standard_webhooks
@@ -49,6 +50,15 @@ async def test_a_registration_is_created(any_api: Api) -> None:
     assert any_api.relay.woken == 1
     assert await any_api.stored() == {"endpoints": 1, "registrations": 1, "watches": 1}
     assert await any_api.get(answer.headers["location"]) == made
+
+
+async def test_a_registration_reads_nothing_beside_its_own_transaction(api: Api) -> None:
+    """With a URL of its own: another read takes a third as long as the registration."""
+    begun = list[Connection]()
+    await api.register("j1")  # reads the API keys, for the next requests too
+    event.listen(api.relay.store._reader, "begin", begun.append)
+    await api.register("j2")
+    assert begun == []
 
 
 async def test_a_repeat_finds_the_same_registration(any_api: Api) -> None:
