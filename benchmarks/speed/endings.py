@@ -88,7 +88,8 @@ def report(found: Found) -> Report:
     for load in LOADS:
         stood = still(found, RELAY, load)
         what = f"the event loop's longest standstill, {load}"
-        checks.append(Check(what, f"<= {STILL:g} ms", f"{stood:.1f} ms", stood <= STILL, why))
+        known = why if load != LOADS[-1] else ""  # 200 at once stand still for longer than that explains
+        checks.append(Check(what, f"<= {STILL:g} ms", f"{stood:.1f} ms", stood <= STILL, known))
     return Report([Table("Milliseconds to the first byte at the receiver", head, rows)], checks, bound="held to")
 
 
