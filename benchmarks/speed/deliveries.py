@@ -37,7 +37,7 @@ MOST_OF_BARE = {FAN_OUT: 2.5, FAN_OUT_POSTGRESQL: 4.0}
 """How many times the CPU time of aiohttp alone one delivery may take if an event has many subscribers."""
 WHY = (
     "a delivery is two rows, on the disk before and after the POST, in eleven indexes: with the signature the least is "
-    "half a POST more. The rest is what the relay adds: objects of rows, plan, fair shares, checks, log, metrics"
+    "nearly another POST. The rest is what the relay adds: objects of rows, plan, fair shares, checks, log, metrics"
 )
 BUSY = 0.9
 """The receiver's share of its core at the most: else it might be what was measured."""

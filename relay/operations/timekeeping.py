@@ -115,13 +115,12 @@ class Timekeeper:
         """
         followed = await self._store.read(lambda tx: clock_shift.followed(tx, self._owner))
         while self._corrections and self._followed < followed:
-            self._has_followed(self._corrections[0])
+            self._has_followed()
         if not self._corrections:
             return
         since, set_back, sure_from, shifts = self._since, self._set_back, self._sure_from, []
-        for place, correction in enumerate(self._corrections, 1):
-            following = self._corrections[place] if place < len(self._corrections) else None
-            until = self._clock() if following is None else following.at - following.by
+        ends = [*(later.at - later.by for later in list(self._corrections)[1:]), self._clock()]
+        for correction, until in zip(self._corrections, ends, strict=True):
             shifts.append((correction.by, min(correction.by, set_back), since, until, correction.at))
             since, set_back = since + correction.by, max(0, set_back - correction.by)
 
@@ -133,12 +132,11 @@ class Timekeeper:
         # After what waits already, which was planned by the clock before; only SQLite has no order of locks.
         await self._store.write(follow, at_end=True)
         for _ in shifts:
-            self._has_followed(self._corrections[0])
+            self._has_followed()
 
-    def _has_followed(self, correction: _Correction) -> None:
-        self._corrections.popleft()
+    def _has_followed(self) -> None:
+        by = self._corrections.popleft().by
         self._followed += 1
-        by = correction.by
         self._since, self._set_back = self._since + by, max(0, self._set_back - by)
         self._written_at += by
         self._counted_longer = max(0, self._counted_longer + min(by, 0))

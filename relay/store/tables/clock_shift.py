@@ -5,12 +5,13 @@ as much: pending times go back with it. Times that were recorded since the relay
 were recorded by a wrong clock, and only their age counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import BigInteger, BindParameter, Column, Update, bindparam, func, or_, select, update
 
 from relay.model import MINUTE, Instant, usage_ledger
+from relay.model.usage_ledger import UsageLedger
 from relay.store.engine import dialect
 from relay.store.engine.database import LAST_SEEN, Tx
 from relay.store.engine.schema import deliveries, endpoints, leader_leases, watches, workspaces
@@ -118,16 +119,19 @@ def shift_pending_times(
 
 def count_longer(tx: Tx, by: int, before: Instant) -> None:
     """Lets requests spent before `before` count `by` milliseconds longer, or shorter if it is negative."""
-    for row in tx.execute(_LOCK_LEDGERS).all():
-        shifted = usage_ledger.moved_before(decode_ledger(row.ledger), by, before)
-        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": shifted.to_json()})
+    _change_ledgers(tx, lambda ledger: usage_ledger.moved_before(ledger, by, before))
 
 
 def count_minute_longer(tx: Tx, by: int, before: Instant) -> None:
     """As `count_longer`, for the minute's limit alone."""
+    _change_ledgers(tx, lambda ledger: usage_ledger.minute_moved_before(ledger, by, before))
+
+
+def _change_ledgers(tx: Tx, change: Callable[[UsageLedger], UsageLedger]) -> None:
     for row in tx.execute(_LOCK_LEDGERS).all():
-        shifted = usage_ledger.minute_moved_before(decode_ledger(row.ledger), by, before)
-        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": shifted.to_json()})
+        ledger = decode_ledger(row.ledger)
+        if (changed := change(ledger)) != ledger:
+            tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": changed.to_json()})
 
 
 def last_spent(tx: Tx) -> Instant | None:
@@ -145,10 +149,7 @@ def limit_pending_times(tx: Tx, now: Instant, reach: int) -> None:
     parameters = {"now": now, "too_far": now + reach}
     for statement in _DUE_NOW:
         tx.execute(statement, parameters)
-    for row in tx.execute(_LOCK_LEDGERS).all():
-        ledger = decode_ledger(row.ledger)
-        if (capped := usage_ledger.not_ahead(ledger, now)) != ledger:
-            tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": capped.to_json()})
+    _change_ledgers(tx, lambda ledger: usage_ledger.not_ahead(ledger, now))
 
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)

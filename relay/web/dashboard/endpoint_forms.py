@@ -40,8 +40,9 @@ async def create(page: PageRequest, form: Mapping[str, str]) -> Response:
 async def edit_endpoint(page: PageRequest, id: str) -> Response:
     """The form of an endpoint, without its URL and secret. Raises Conflict for an endpoint of the configuration."""
     endpoint = await _editable(page, id)
-    fields = {name: getattr(endpoint, name) or "" for name in _SHOWN}
-    return _render_form(page, endpoint, fields | {"shown": json.dumps(_shown(endpoint))}, endpoint.events)
+    shown = _shown(endpoint)
+    fields = {name: shown[name] for name in _SHOWN} | {"shown": json.dumps(shown)}
+    return _render_form(page, endpoint, fields, endpoint.events)
 
 
 async def edit(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
@@ -122,14 +123,15 @@ async def _save(
     )
 
     def write(tx: Tx) -> None:
-        current = _shown(admin.get_locked(tx, endpoint.id))
+        locked = admin.get_locked(tx, endpoint.id)
+        current = _shown(locked)
         others = [name for name in changes if name in shown and current[name] not in (shown[name], changes[name])]
         if others:
             raise _ChangedMeanwhile(others, current)
-        admin.update(tx, admin.get(tx, endpoint.id), patch, page.relay.rules, page.now, page.actor)
+        admin.update(tx, locked, patch, page.relay.rules, page.now, page.actor)
         if fields["secret"]:
             config = page.relay.config.endpoints
-            admin.rotate(tx, admin.get(tx, endpoint.id), fields["secret"], page.now, config, actor=page.actor)
+            admin.rotate(tx, locked, fields["secret"], page.now, config, actor=page.actor)
 
     await page.relay.store.write(write)
     return redirect_with_notice(page, f"/endpoints/{endpoint.id}", "saved")
