@@ -81,6 +81,11 @@ def minute_moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageL
     return replace(ledger, seconds=_move_old(ledger.seconds, BIN, by, before))
 
 
+def minute_later(ledger: UsageLedger, by: int) -> UsageLedger:
+    """The ledger in which the minute's requests and the pause are `by` milliseconds later."""
+    return replace(ledger, seconds=shift_bins(ledger.seconds, BIN, by), paused_until=ledger.paused_until + by)
+
+
 def _move_old(
     entries: tuple[tuple[int, int], ...], width: int, by: int, before: Instant
 ) -> tuple[tuple[int, int], ...]:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from relay.model import Actor, AuditAction, Instant, Via, to_rfc3339, usage_ledger
 from relay.store.engine import dialect, migrate
-from relay.store.engine.database import Tx
+from relay.store.engine.database import LAST_SEEN, Tx
 from relay.store.engine.schema import deliveries, events, watches
 from relay.store.tables import audit, clock_shift, sending
 from relay.store.tables.workspaces import decode_ledger
@@ -123,14 +123,20 @@ def _suspend(tx: Tx, actor: Actor, now: Instant) -> int:
 
 
 def _carry_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Endpoints deleted since the backup, and those with rotated secrets. Carries over everything or nothing."""
+    """Endpoints deleted since the backup, and those with rotated secrets. Carries over everything or nothing.
+
+    If the clock was set back since the backup, the relay goes on from the backup's last instant: what was spent in the
+    replaced store's last minute is moved there.
+    """
     connection.execute("ATTACH ? AS replaced", (replaced.absolute().as_uri() + "?mode=ro",))
     connection.execute("BEGIN")
     try:
         changed = _names(connection, _UNDELETED), _names(connection, _ROTATED)
         ledgers = dict(connection.execute(_LEDGERS.format("main")).fetchall())
+        behind = max(0, _last_seen(connection, "main") - _last_seen(connection, "replaced"))
         for name, ledger in connection.execute(_LEDGERS.format("replaced")).fetchall():
-            spent = usage_ledger.merge(decode_ledger(ledger), decode_ledger(ledgers.get(name)))
+            newer = usage_ledger.minute_later(decode_ledger(ledger), behind)
+            spent = usage_ledger.merge(newer, decode_ledger(ledgers.get(name)))
             connection.execute(_SAVE_LEDGER, (name, spent.to_json()))
         for statement in _CARRY_OVER:
             connection.execute(statement)
@@ -142,10 +148,17 @@ def _carry_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[s
 
 
 def _use_up_the_minute(connection: sqlite3.Connection, minute_limits: Mapping[str, int], now: Instant) -> None:
+    now = max(now, _last_seen(connection, "main"))
     ledgers = dict(connection.execute(_LEDGERS.format("main")).fetchall())
     for name, requests in minute_limits.items():
         used = usage_ledger.with_minute_spent(decode_ledger(ledgers.get(name)), requests, now)
         connection.execute(_SAVE_LEDGER, (name, used.to_json()))
+
+
+def _last_seen(connection: sqlite3.Connection, store: str) -> Instant:
+    """The last instant that a relay of this store saw; 0 if none has."""
+    found = connection.execute(f"SELECT until FROM {store}.leader_leases WHERE name = ?", (LAST_SEEN,)).fetchone()  # noqa: S608
+    return int(found[0]) if found else 0
 
 
 def _names(connection: sqlite3.Connection, query: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from relay.store.engine import schema
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance import backup
 from relay.store.maintenance.restore import Restored, carry_over
-from relay.store.tables import api_keys, audit, callback_tokens, endpoints, sessions, workspaces
+from relay.store.tables import api_keys, audit, callback_tokens, clock_shift, endpoints, sessions, workspaces
 from relay.store.tables.api_keys import StoredApiKey
 from relay.store.tables.callback_tokens import CallbackToken
 from relay.store.tables.sessions import Session
@@ -98,6 +98,29 @@ async def test_restore_keeps_spent_requests_revocations_and_rotations(sqlite_url
         await store.aclose()
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
         assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_the_minute_stays_spent_if_the_clock_was_set_back_since_the_backup(
+    sqlite_url: str, tmp_path: Path, damaged: bool
+) -> None:
+    """The restored relay goes on from the backup's last instant, which is ahead of the requests spent since."""
+    store = await Store.open(sqlite_url)
+    await store.write(lambda tx: clock_shift.record_seen(tx, "r1", NOON))
+    backup.back_up(sqlite_url, tmp_path / "copy.db")
+    set_back = NOON - 90 * SECOND
+    await store.write(lambda tx: clock_shift.record_seen(tx, "r1", set_back))
+    await store.write(lambda tx: spend(tx, 48, set_back))
+    await store.aclose()
+    if damaged:
+        Path(sqlite_url.removeprefix("sqlite:///")).write_bytes(b"")
+    prepare = partial(carry_over, minute_limits={"default": 60}, now=set_back + SECOND)
+    backup.restore(sqlite_url, tmp_path / "copy.db", tmp_path / "aside.db", prepare)
+    store = await Store.open(sqlite_url)
+    ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
+    await store.aclose()
+    assert request_budget.allowed_now(ledger, ALLOWANCES["default"], NOON + SECOND, 10) == 0
+    assert request_budget.allowed_now(ledger, ALLOWANCES["default"], NOON + MINUTE + 2 * SECOND, 10) == 10
 
 
 @pytest.mark.parametrize("damage", [b"", b"this is no store" * 1_000, None])
