@@ -207,7 +207,8 @@ async def _relayed(
 
         late = (now - system_clock()) / 1_000 + 0.001
         async with watchdog() as longest:
-            await asyncio.gather(at_each([at + late for at in times], act), at_each(crowded_at, crowd))
+            beats = [at + late for at in sorted(set(times))]
+            await asyncio.gather(at_each(beats, act), at_each(crowded_at, crowd))
             await finished(relay, len(times) + len(crowded_at) * len(others))
         sending.cancel()
     return {"began": answered_at, "still": longest[0]}
