@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from relay.cli.output import print_json
 from relay.cli.table import Column, show_table
 from relay.client import local_token
+from relay.client.tls import trusted_by
 from relay.config import parsers
 from relay.config.environment import read_file
 from relay.errors import RelayError
@@ -32,7 +33,8 @@ class Client:
 
     def __init__(self, server: str, key: str | None, as_json: bool) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=server, headers=headers, timeout=TIMEOUT, trust_env=False)
+        tls = trusted_by(server)
+        self._http = httpx.Client(base_url=server, headers=headers, timeout=TIMEOUT, trust_env=False, verify=tls)
         self.server, self.key, self.as_json = server, key, as_json
 
     def close(self) -> None:

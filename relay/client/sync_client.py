@@ -14,6 +14,7 @@ from relay.client.errors import Unreachable, WaitTimeout
 from relay.client.results import CreatedJob, Event, Job, Registration, created_of, event_of, job_of, registration_of
 from relay.client.retries import Answer, Patience, Retry
 from relay.client.stored_events import verify
+from relay.client.tls import trusted_by
 from relay.client.waiting import JobWait
 
 
@@ -37,7 +38,7 @@ class Relay:
         """`url` and `key` are RELAY_URL and RELAY_API_KEY by default. `slice` is how many seconds one waiting request
         takes at the most; `http` sends the requests in place of a client of its own."""
         self._address, self._slice, self._retry_for = calls.address(url, key), slice, retry_for
-        self._http = http or httpx.Client(trust_env=False)
+        self._http = http or httpx.Client(verify=trusted_by(self._address.url), trust_env=False)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -17,6 +17,7 @@ import httpx
 from starlette.applications import Starlette
 
 from relay import config
+from relay.egress.tls import client_tls_context
 from relay.model import SECOND, Instant, from_rfc3339
 from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
@@ -112,7 +113,7 @@ class Demo:
         """
         async with asyncio.timeout(TIMEOUT / SECOND), self._start_all(folder) as (exec_url, relay_url, receiver_url):
             await self._create_and_register(exec_url, relay_url, receiver_url)
-            async with httpx.AsyncClient(base_url=relay_url, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=relay_url, trust_env=False, verify=client_tls_context()) as http:
                 while any(row.received_at is None for row in self.rows):
                     await self._refresh(http)
                     await asyncio.sleep(_REFRESH)
@@ -130,7 +131,7 @@ class Demo:
 
     async def _create_and_register(self, exec_url: str, relay_url: str, receiver_url: str) -> None:
         bearer = {"authorization": f"Bearer {SANDBOX_KEY}"}
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=client_tls_context()) as http:
             for number in range(self._jobs):
                 prompt = PROMPTS[number % len(PROMPTS)]
                 fields = {"user_email": "demo@example.com", "prompt": prompt}

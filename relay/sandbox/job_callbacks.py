@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from relay.egress.tls import client_tls_context
 from relay.model import SECOND, Instant
 
 TIMEOUT = 10 * SECOND
@@ -58,7 +59,8 @@ class Callbacks:
     async def run(self) -> None:
         """Sends callbacks until cancelled."""
         await self._wait_until_due()
-        client = httpx.AsyncClient(timeout=TIMEOUT / SECOND, follow_redirects=False, trust_env=False)
+        tls = client_tls_context()
+        client = httpx.AsyncClient(timeout=TIMEOUT / SECOND, follow_redirects=False, trust_env=False, verify=tls)
         async with client as http, asyncio.TaskGroup() as group:
             while True:
                 while self._due and self._due[0][0] <= self._clock():

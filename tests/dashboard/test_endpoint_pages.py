@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from relay import formats
@@ -16,6 +15,7 @@ from relay.store.engine.database import Tx
 from relay.store.tables import endpoints
 from tests.conftest import Clock
 from tests.dashboard.scene import BROKEN, scene
+from tests.loopback import http_client
 from tests.web.conftest import SECRET, Api, open_api
 
 HTML = {"accept": "text/html"}
@@ -142,7 +142,7 @@ async def test_a_format_without_digests_previews_none(open_relay: Api) -> None:
 async def test_lists_show_problems(tmp_path: Path) -> None:
     """Deliveries are listed by the scenario's name; a delivery that failed or waits shows the last error, that it is
     held, or why it failed."""
-    async with scene(tmp_path) as made, httpx.AsyncClient(base_url=made.url, headers=HTML) as http:
+    async with scene(tmp_path) as made, http_client(base_url=made.url, headers=HTML) as http:
         job = made.exec.add(lasts=60 * SECOND, name="Cold call to a plant manager")
         made.receiver.always(BROKEN, path="/crm")
         registered = await made.register(job.id, path="/crm")

@@ -20,6 +20,7 @@ from relay.store.tables import audit
 from relay.web.server.server import server_config
 from tests.conftest import Clock
 from tests.dashboard.test_pages import ADMIN, HTML, KEYS, READER
+from tests.loopback import http_client
 from tests.web.conftest import Api, open_api
 
 LOCAL, PROXY = "127.0.0.1", "127.0.0.1/32"
@@ -61,7 +62,7 @@ async def behind(
     async with (
         open_api(url, clock, security={"api_keys": KEYS}, server=known) as api,
         serve(api.app, host, configure=configure) as at,
-        httpx.AsyncClient(base_url=at.replace("[::]", "127.0.0.1"), trust_env=False) as http,
+        http_client(base_url=at.replace("[::]", "127.0.0.1"), trust_env=False) as http,
     ):
         yield Behind(api, http)
 

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import httpx
-
 from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, ExecSettings, FakeExec
 from relay.sandbox.job_simulation import JobProfile
@@ -20,6 +18,7 @@ from tests.docs.pages import ROOT
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
 from tests.forking import processes
+from tests.loopback import http_client
 from tests.make import SECRET
 
 SLACK = "https://hooks.slack.com/services/T000/B000/XXXX"
@@ -69,7 +68,7 @@ class Machine:
         with log.open("ab") as out:
             self.relay = processes.start(["relay", "serve"], known, root_of(self.folder), out.fileno())
         await listening(int(self.port), self.relay, log)
-        async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(30):
+        async with http_client(trust_env=False) as http, asyncio.timeout(30):
             while (await http.get(f"http://127.0.0.1:{self.port}/readyz?exclude=exec")).status_code != 200:
                 await asyncio.sleep(0.02)
 

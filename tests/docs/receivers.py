@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
-
 from relay import config
 from relay.model import MINUTE, Attempt, Secret
 from relay.process import system_clock
@@ -22,6 +20,7 @@ from relay.signing import standard_webhooks
 from tests.docs.pages import ROOT, Section
 from tests.docs.processes import STARTS_WITHIN, listening
 from tests.e2e.conftest import free_port
+from tests.loopback import http_client
 from tests.make import SECRET, make_endpoint
 
 PORT = "8001"
@@ -60,7 +59,7 @@ class Receiver:
 
     async def post(self, headers: dict[str, str], body: bytes = BODY) -> int:
         """The status of the answer."""
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with http_client(trust_env=False) as http:
             sent = {"content-type": "application/json"} | headers
             return (await http.post(self.url, content=body, headers=sent)).status_code
 

@@ -6,7 +6,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from relay import config
@@ -16,6 +15,7 @@ from relay.sandbox.local_server import serve
 from relay.service import Relay
 from relay.web.app import create_app
 from tests.docs.pages import DOCS, sections
+from tests.loopback import http_client
 from tests.node import needs
 
 PAGE = sections(DOCS / "how-to/registering.md")
@@ -38,7 +38,7 @@ async def test_a_program_creates_and_registers(tmp_path: Path, language: str) ->
         }
         async with serve(create_app(await Relay.open(config.from_mapping(settings)))) as url:
             said = await run(PAGE[language].files, PAGE[language].commands[0], exec_url, url, tmp_path)
-            async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as http:
+            async with http_client(headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as http:
                 found = (await http.get(f"{url}/v1/registrations/{said}")).raise_for_status().json()
                 job = (await http.get(f"{url}/v1/jobs/{found['job_id']}")).raise_for_status().json()
     assert found["status"] == "active"

@@ -27,6 +27,7 @@ from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
 from tests.forking import processes
 from tests.forking.processes import Process
+from tests.loopback import http_client
 from tests.make import SECRET
 
 API_KEY = "relay_" + "k" * 43
@@ -58,7 +59,7 @@ class Served:
             else:
                 self.process = await asyncio.to_thread(processes.start, words, environ, folder, log.fileno())
         deadline = time.monotonic() + STARTS_WITHIN
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with http_client(trust_env=False) as http:
             while time.monotonic() < deadline and self.process.returncode is None:
                 try:
                     if (await http.get(self.url + self.probe, timeout=2)).status_code == 200:
@@ -71,7 +72,7 @@ class Served:
     async def ask(self, method: str, path: str) -> httpx.Response:
         """One request with the API key."""
         headers = {"authorization": f"Bearer {API_KEY}"}
-        async with httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False) as http:
+        async with http_client(base_url=self.url, headers=headers, trust_env=False) as http:
             return await http.request(method, path)
 
     async def logs(self, words: str) -> None:

@@ -4,10 +4,10 @@ import asyncio
 import random
 from collections import Counter, defaultdict
 
-import httpx
 import pytest
 
 from tests.e2e.conftest import API_KEY, Served, Stage
+from tests.loopback import http_client
 from tests.make import SECRET
 
 JOBS = 150
@@ -18,7 +18,7 @@ BEARER = {"authorization": f"Bearer {API_KEY}"}
 async def deliveries(relay: Served) -> list[dict[str, object]]:
     """All deliveries, over all pages."""
     rows, cursor = list[dict[str, object]](), ""
-    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as http:
         while True:
             page = (await http.get(f"/v1/deliveries?limit=100{cursor and f'&cursor={cursor}'}")).json()
             rows += page["data"]
@@ -35,7 +35,7 @@ async def test_kills_lose_no_job_of_a_digest(stage: Stage) -> None:
     relay, rng = stage.serve(chat), random.Random(7)
     await relay.start()
     jobs = [stage.exec.add(lasts=rng.randint(1, 60_000)).id for _ in range(JOBS)]
-    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as http:
         for job in jobs:
             (await http.post("/v1/registrations", json={"job_id": job})).raise_for_status()
     for _ in range(KILLS):

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import API_KEY, Served, Stage, free_port
+from tests.loopback import http_client
 
 DESCRIPTORS = 256
 WAITS = 400
@@ -30,7 +31,7 @@ async def test_too_many_waits_are_told_so_and_deliveries_go_on(stage: Stage) -> 
     answers: Counter[int | str] = Counter()
     headers = {"authorization": f"Bearer {API_KEY}"}
     limits = httpx.Limits(max_connections=WAITS)
-    async with httpx.AsyncClient(base_url=relay.url, headers=headers, trust_env=False, limits=limits) as http:
+    async with http_client(base_url=relay.url, headers=headers, trust_env=False, limits=limits) as http:
         registered = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/end"}
         assert (await http.post("/v1/registrations", json=registered)).status_code == 201
 

@@ -6,12 +6,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
 from tests.docs.pages import DOCS, commands, sections
 from tests.e2e.conftest import API_KEY, Stage, run
+from tests.loopback import http_client
 
 PAGE = DOCS / "how-to/litestream.md"
 FILES = sections(PAGE)["Copy the file"].files
@@ -52,7 +52,7 @@ async def test_a_litestream_restore_has_every_registration(stage: Stage) -> None
     await relay.start()
     follows = await type_in(folder, FOLLOW)
     asked = [{"job_id": f"j{number}", "callback_url": f"{stage.receiver_url}/in"} for number in range(JOBS)]
-    async with httpx.AsyncClient(base_url=relay.url, headers={"authorization": f"Bearer {API_KEY}"}) as http:
+    async with http_client(base_url=relay.url, headers={"authorization": f"Bearer {API_KEY}"}) as http:
         for one in asked:
             (await http.post("/v1/registrations", json=one)).raise_for_status()
     async with asyncio.timeout(60):

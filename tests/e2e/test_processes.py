@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
@@ -20,6 +19,7 @@ from relay.sandbox.receiver import FINE, HANG, Respond
 from tests.commands import outputs
 from tests.e2e.conftest import API_KEY, Stage, free_port, run
 from tests.forking import processes
+from tests.loopback import http_client
 from tests.make import SECRET
 from tests.torture import disks
 
@@ -34,7 +34,7 @@ async def test_a_stop_signal_ends_the_relay_within_ten_seconds(stage: Stage, num
     await relay.start()
     stage.receiver.always(HANG)
     job = stage.exec.add(lasts=1)
-    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as http:
         asked = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/x", "secret": SECRET}
         (await http.post("/v1/registrations", json=asked)).raise_for_status()
     [first] = await stage.receiver.wait_for(1)
@@ -57,7 +57,7 @@ async def test_a_relay_killed_before_it_told_the_operator_tells_in_its_next_run(
     stage.receiver.always(Respond(status=410), path="/gone")
     stage.receiver.always(HANG, path="/ops")
     job = stage.exec.add(lasts=1)
-    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as http:
         asked = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/gone", "secret": SECRET}
         made = (await http.post("/v1/registrations", json=asked)).raise_for_status().json()
         async with asyncio.timeout(60):
@@ -81,7 +81,7 @@ async def test_a_hangup_reloads_the_configuration(stage: Stage) -> None:
     assert relay.process is not None
     path = stage.folder / "config.yaml"
     good = path.read_text()
-    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+    async with http_client(base_url=relay.url, trust_env=False) as http:
 
         async def status(key: str) -> int:
             return (await http.get("/v1/jobs", headers={"authorization": f"Bearer {key}"})).status_code
@@ -111,7 +111,7 @@ async def test_keys_are_made_and_revoked_while_it_runs(stage: Stage) -> None:
     first = (await keys("create", "ops", "--scope", "read")).strip()
     await relay.start()
     second = (await keys("create", "zapier", "--scope", "read")).strip()
-    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+    async with http_client(base_url=relay.url, trust_env=False) as http:
 
         async def becomes(key: str, expected: int) -> None:
             async with asyncio.timeout(30):
@@ -217,7 +217,7 @@ async def test_a_full_disk_is_reported_and_loses_nothing(stage: Stage, disk: Pat
     relay = stage.serve(storage={"url": f"sqlite:///{disk}/relay.db"}, polling={"interval": "1h"})
     await relay.start()
     accepted: list[str] = []
-    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False, timeout=10) as http:
+    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False, timeout=10) as http:
         for number in range(2_000):
             if number == 20:
                 disks.fill(disk)

@@ -11,6 +11,7 @@ import psycopg
 
 from relay.store.engine import migrate
 from tests.e2e.conftest import API_KEY, Stage, free_port
+from tests.loopback import http_client
 from tests.torture.postgresql import postgresql, url_at
 from tests.torture.proxy import proxy
 
@@ -23,7 +24,7 @@ async def test_a_relay_waits_for_its_database_and_for_another_upgrade(stage: Sta
         await between.break_off()
         relay = stage.serve(storage={"url": url_at(between.port)})
         starting = asyncio.create_task(relay.start())
-        async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+        async with http_client(base_url=relay.url, trust_env=False) as http:
 
             async def says(words: str) -> None:
                 async with asyncio.timeout(60):
@@ -60,16 +61,16 @@ async def test_no_request_fails_while_load_balancers_learn_of_a_stop(stage: Stag
     metrics_port = free_port()
     relay = stage.serve(server={"drain": "6s"}, metrics={"port": metrics_port})
     await relay.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{metrics_port}", trust_env=False) as http:
+    async with http_client(base_url=f"http://127.0.0.1:{metrics_port}", trust_env=False) as http:
         assert 'relay_ready{check="store"} 1.0' in (await http.get("/metrics")).text
         assert (await http.get("/v1/jobs")).status_code == 404
     statuses: list[int] = []
-    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as http:
         relay.send_signal(signal.SIGTERM)
         began = time.monotonic()
         await drains(http)
         while time.monotonic() - began < 3 or not statuses:  # a deregistration that lags, with 50 requests a second
-            async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as newcomer:
+            async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as newcomer:
                 statuses.append((await newcomer.get("/v1/jobs")).status_code)
             await asyncio.sleep(0.02)
     assert set(statuses) == {200}
@@ -79,7 +80,7 @@ async def test_no_request_fails_while_load_balancers_learn_of_a_stop(stage: Stag
     await relay.start()
     began = time.monotonic()
     relay.send_signal(signal.SIGTERM)
-    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+    async with http_client(base_url=relay.url, trust_env=False) as http:
         await drains(http)  # two signals at once would be one
     assert await relay.stop() == 0
     assert time.monotonic() - began < 5.9

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.e2e.conftest import API_KEY, Stage, free_port
-from tests.loopback import Wire, serving
+from tests.loopback import Wire, http_client, serving
 from tests.torture.postgresql import postgresql, url_at
 from tests.torture.proxy import proxy
 
@@ -27,7 +27,7 @@ BEARER = {"authorization": f"Bearer {API_KEY}"}
 async def register(url: str, jobs: list[str], callback: str) -> None:
     """Registers all jobs in one batch."""
     batch = {"registrations": [{"job_id": job, "callback_url": callback} for job in jobs]}
-    async with httpx.AsyncClient(base_url=url, headers=BEARER, trust_env=False) as http:
+    async with http_client(base_url=url, headers=BEARER, trust_env=False) as http:
         (await http.post("/v1/registrations/batch", json=batch, timeout=20)).raise_for_status()
 
 
@@ -135,7 +135,7 @@ async def test_a_stop_ends_in_time_while_the_log_is_not_read(stage: Stage) -> No
     process = subprocess.Popen(words, stderr=write, stdout=write, env=environ, cwd=stage.folder)
     try:
         url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as http, asyncio.timeout(60):
+        async with http_client(base_url=url, trust_env=False) as http, asyncio.timeout(60):
             while True:
                 try:
                     if (await http.get("/readyz")).status_code == 200:

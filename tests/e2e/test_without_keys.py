@@ -4,10 +4,9 @@ import asyncio
 import os
 import re
 
-import httpx
-
 from tests.e2e.conftest import Stage
 from tests.forking import processes
+from tests.loopback import http_client
 
 
 async def command(url: str, *words: str) -> tuple[int, str]:
@@ -32,7 +31,7 @@ async def test_without_keys_every_request_needs_the_printed_token(stage: Stage) 
     printed = relay.log.read_text()
     [link] = re.findall(r"(http://\S+/login\?token=\S+)", printed)
     token = link.partition("=")[2]
-    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+    async with http_client(base_url=relay.url, trust_env=False) as http:
         for path in ("/v1/jobs", "/v1/workspaces/default/callback", "/metrics"):
             assert (await http.get(path)).status_code == 401
             assert (await http.get(path, headers={"authorization": "Bearer relay_wrong"})).status_code == 401

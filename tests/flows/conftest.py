@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from svix.webhooks import Webhook, WebhookVerificationError
 
 from relay import config, registration
 from relay.config import Config
@@ -24,6 +23,7 @@ from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, watches, workspaces
 from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Tracer
+from relay.verify import InvalidBody, Unverified, verify
 from relay.web.app import create_app
 from tests.conftest import Clock
 from tests.loopback import http_client
@@ -143,7 +143,7 @@ async def api_of(world: World) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class SecondOpinion:
-    """Every request that the receiver gets is judged by Svix's package too."""
+    """Each request that the receiver gets is judged by `relay.verify` too; the receiver asks the standard's package."""
 
     def __init__(self) -> None:
         self.agreed = 0
@@ -152,12 +152,13 @@ class SecondOpinion:
     def __call__(self, one: Received) -> None:
         if abs(time.time() - int(one.headers.get("webhook-timestamp", 0))) > 240:
             return  # time was moved on: no verifier takes it
+        verified = True
         try:
-            Webhook(SECRET).verify(one.body, dict(one.headers))
-        except WebhookVerificationError:
+            verify(one.headers, one.body, SECRET)
+        except InvalidBody:
+            pass  # signed, though it is no event: the format has a body of its own
+        except Unverified:
             verified = False
-        else:
-            verified = True
         if verified is one.verified:
             self.agreed += 1
         else:

@@ -1,4 +1,4 @@
-"""JavaScript's public packages verify what a whole relay sends; Python's packages verify it in every flow."""
+"""JavaScript's public packages verify what a whole relay sends; Python's verifies it in every flow."""
 
 import asyncio
 import base64

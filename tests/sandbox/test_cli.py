@@ -22,6 +22,7 @@ from relay.model import Secret
 from relay.sandbox.fault_injection import NAMED
 from relay.signing import standard_webhooks
 from tests.forking import processes
+from tests.loopback import http_client
 from tests.sandbox import exec_page
 
 SECRET = standard_webhooks.new_secret(bytes(32))
@@ -68,7 +69,7 @@ async def test_sandbox_prints_its_usage_and_stops_cleanly(number: signal.Signals
         key = (await line(process.stdout, r"(exec_live_\w{40})"))[1]
         await line(process.stdout, r"curl -s http://\S+/scenario-studio/jobs")
         bearer = {"authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=url, headers=bearer, trust_env=False) as http:
+        async with http_client(base_url=url, headers=bearer, trust_env=False) as http:
             job_id = (await http.post("/scenario-studio/jobs", json=exec_page.CREATE)).json()["id"]
             while (await http.get(f"/scenario-studio/jobs/{job_id}")).json()["status"] != "completed":
                 await asyncio.sleep(0.02)
@@ -84,7 +85,7 @@ async def test_sandbox_accepts_faults_and_keys() -> None:
     faults = ("--fault", "429:20s=1", "--no-limits", "--quiet")
     async with relay("sandbox", "--port", "0", "--key", key, *faults) as process:
         url = (await line(process.stdout, r"(http://\S+)/rest/v1"))[1]
-        async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {key}"}) as http:
+        async with http_client(base_url=url, headers={"authorization": f"Bearer {key}"}) as http:
             limited = await http.get("/rest/v1/scenario-studio/jobs/abc")
             assert (limited.status_code, limited.headers["retry-after"]) == (429, "20")
             assert (await http.post("/sandbox/faults", json={"faults": [{"kind": "closed"}]})).status_code == 200
@@ -100,7 +101,7 @@ async def test_receiver_prints_each_request(tmp_path: Path) -> None:
     (tmp_path / "secrets").write_text(f"{standard_webhooks.new_secret(bytes(range(32)))}\n{SECRET}\n")
     async with relay("receive", "--port", "0", "--secret-file", str(tmp_path / "secrets")) as process:
         url = (await line(process.stderr, r"(http://\S+)"))[1]
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with http_client(trust_env=False) as http:
             for request in (signed(STANDARD), signed(STANDARD), signed(FLAT), {"content": b"unsigned"}):
                 assert (await http.post(url, **request)).status_code == 204
         process.terminate()
@@ -119,7 +120,7 @@ async def test_receiver_prints_json_and_follows_its_statuses() -> None:
     async with relay("receive", "--port", "0", "--json", *statuses) as process:
         url = (await line(process.stderr, r"(http://\S+)"))[1]
         secret = (await line(process.stderr, r"(whsec_\S+)"))[1]
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with http_client(trust_env=False) as http:
             codes = [(await http.post(f"{url}/a", **signed(STANDARD, secret))).status_code for _ in range(4)]
             await http.post(url, **signed(STANDARD))
         process.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import World, world_on
+from tests.loopback import http_client
 from tests.make import SECRET
 from tests.torture.load import Load, Settings, listed
 from tests.torture.scene import STANDING
@@ -75,7 +76,7 @@ async def days(receiver: str | None = None, seed: int = 1, **sections: Any) -> A
         world = await stack.enter_async_context(world_on(f"sqlite:///{folder}/relay.db", sandbox, **settings))
         world.patience = _PATIENCE
         api = await stack.enter_async_context(serve(create_app(world.relay, owns_relay=False)))
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=api, trust_env=False, timeout=30))
+        http = await stack.enter_async_context(http_client(base_url=api, trust_env=False, timeout=30))
         there = receiver or world.receiver_url
         for path in STANDING:
             wish = {"name": path.rpartition("/")[2], "url": there + path, "secret": SECRET}

@@ -15,6 +15,7 @@ import httpx
 from relay.sandbox.exec_server import FakeExec
 from relay.sandbox.job_simulation import JobProfile
 from tests.e2e.conftest import API_KEY
+from tests.loopback import http_client
 from tests.make import SECRET
 from tests.torture.verdict import Accepted
 
@@ -83,7 +84,7 @@ class Load:
             self.accepted.append(Accepted(id=result["registration"]["id"], job_id=wish["job_id"], path=path))
 
     async def _keep_registering(self) -> None:
-        async with httpx.AsyncClient(headers=BEARER, trust_env=False, timeout=5) as http:
+        async with http_client(headers=BEARER, trust_env=False, timeout=5) as http:
             while not self._stopping.is_set():
                 await self.register(http)
                 await asyncio.sleep(self._rng.expovariate(self._settings.rate / self._settings.at_once))

@@ -19,6 +19,7 @@ from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import Limits
 from relay.sandbox.receiver import Receiver, Respond
 from tests.e2e.conftest import API_KEY, Served, free_port
+from tests.loopback import http_client
 from tests.make import SECRET
 from tests.torture.load import BEARER, Load, Settings, listed
 from tests.torture.verdict import Disturbance, Evidence, Verdict, judge
@@ -124,7 +125,7 @@ class Scene:
     async def _calm(self, within: int) -> set[str]:
         """Waits until no job is watched and no delivery is pending; returns the registrations that are listed."""
         base = self.relays[0].url
-        async with httpx.AsyncClient(base_url=base, headers=BEARER, trust_env=False, timeout=30) as http:
+        async with http_client(base_url=base, headers=BEARER, trust_env=False, timeout=30) as http:
             until = system_clock() + within
             while system_clock() < until and await _at_work(http):
                 await asyncio.sleep(_GLANCE)

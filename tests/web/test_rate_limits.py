@@ -17,6 +17,7 @@ from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
 from relay.web.app import create_app
 from tests.conftest import Clock
+from tests.loopback import http_client
 from tests.make import NOON
 from tests.web.conftest import SELF, Api, assert_refused, open_api
 
@@ -303,7 +304,7 @@ async def test_a_stream_ends_with_its_key(sqlite_url: str, clock: Clock) -> None
     """A stream that was opened before the revocation sends nothing more."""
     async with open_api(sqlite_url, clock) as api, serve(api.app) as url:
         await api.relay.store.write(lambda tx: api_keys.add(tx, STORED))
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        async with http_client(base_url=url, trust_env=False) as http:
             assert (await http.post("/login", data={"api_key": KEY})).status_code == 303
             async with http.stream("GET", "/live") as listening, asyncio.timeout(30):
                 said = listening.aiter_text()

@@ -14,6 +14,7 @@ from relay.sandbox.local_server import serve
 from relay.security.login_throttle import BURST
 from relay.web.server.server import server_config
 from tests.conftest import Clock
+from tests.loopback import http_client
 from tests.web.conftest import open_api
 from tests.web.test_rate_limits import KEY, KEYS, bearer
 
@@ -30,7 +31,7 @@ def served(sqlite_url: str, clock: Clock) -> Served:
         async with (
             open_api(sqlite_url, clock, security=KEYS) as api,
             serve(api.app, host, configure=configure) as url,
-            httpx.AsyncClient(base_url=url.replace("[::]", "127.0.0.1"), trust_env=False) as http,
+            http_client(base_url=url.replace("[::]", "127.0.0.1"), trust_env=False) as http,
         ):
             yield http
 

@@ -3,14 +3,13 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from relay.model import DAY, EventType
 from relay.model.poll_result import JobFound, JobNotFound, PollFailed, RateLimited, Unauthorized
 from relay.polling.exec_client import MAX_BODY_READ, MAX_JOB_SIZE, ExecClient
 from tests.adapters.exec_polls import JOB, KEY, NOW, failing, job_answer, poll_at
-from tests.loopback import answer, answering, serving
+from tests.loopback import answer, answering, http_client, serving
 
 
 async def test_a_job_is_returned_as_exec_sent_it() -> None:
@@ -291,7 +290,7 @@ async def test_a_client_that_follows_redirects_does_not_follow_one() -> None:
     """A poll follows no redirect, whatever HTTP client is used."""
     async with serving(answering(job_answer())) as elsewhere:
         led = answering(answer(b"", "302 Found", f"Location: {elsewhere.url()}"))
-        async with serving(led) as served, httpx.AsyncClient(follow_redirects=True, trust_env=False) as http:
+        async with serving(led) as served, http_client(follow_redirects=True, trust_env=False) as http:
             client = ExecClient("default", KEY, served.url(), timeout=1_000, clock=lambda: NOW, http=http)
             assert isinstance((await client.get_job("a")).result, PollFailed)
             assert elsewhere.connections == 0

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 
-import httpx
 import pytest
 
 from relay.errors import ConfigError
@@ -12,7 +11,7 @@ from relay.model.poll_result import JobFound, JobNotFound, Poll, PollFailed
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_transport import make_http
 from tests.adapters.exec_polls import JOB, KEY, NOW, exec_client, failing, job_answer, poll_at
-from tests.loopback import Behaviour, Wire, answer, answering, serving
+from tests.loopback import Behaviour, Wire, answer, answering, http_client, serving
 
 # --- the request -----------------------------------------------------------------------------------------------
 
@@ -62,7 +61,7 @@ async def test_an_id_that_is_not_a_segment_sends_no_request(job_id: str) -> None
 async def test_start_and_duration_come_from_the_injected_clocks() -> None:
     """A poll says when it started and how long it took, by the injected clocks."""
     seconds = iter((5.0, 5.25))
-    async with serving(answering(job_answer())) as served, httpx.AsyncClient(trust_env=False) as http:
+    async with serving(answering(job_answer())) as served, http_client(trust_env=False) as http:
         client = ExecClient(
             "default", KEY, served.url(), timeout=1_000, clock=lambda: NOW, http=http, monotonic=lambda: next(seconds)
         )
