@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import bindparam, func, select
 
 from relay import config, registration
 from relay.config import Config
@@ -18,16 +19,17 @@ from relay.sandbox.exec_server import SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Received, Receiver
 from relay.service import Relay
+from relay.store.engine import schema
 from relay.store.engine.database import Tx
 from relay.store.engine.paging import Page
-from relay.store.tables import deliveries, watches, workspaces
+from relay.store.tables import deliveries, watches
 from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Tracer
 from relay.verify import InvalidBody, Unverified, verify
 from relay.web.app import create_app
 from tests.conftest import Clock
 from tests.loopback import http_client
-from tests.make import SECRET, next_delivery_due
+from tests.make import SECRET
 
 
 class World:
@@ -95,10 +97,10 @@ class World:
         """When the next poll or delivery is due."""
         names = list(self.relay.clients)
 
-        def due(tx: Tx) -> list[Instant | None]:
-            return [*(next_poll_due(tx, name) for name in names), next_delivery_due(tx)]
+        def due(tx: Tx) -> list[Instant]:
+            return [at for name in names for at in next_due(tx, name)]
 
-        return min((at for at in await self.relay.store.read(due) if at is not None), default=None)
+        return min(await self.relay.store.read(due), default=None)
 
     async def advance(self, ms: int) -> None:
         """Moves time on, stopping wherever something is due."""
@@ -126,10 +128,21 @@ class World:
         return [one for one in self.receiver.received if path in (None, one.path)]
 
 
-def next_poll_due(tx: Tx, workspace: str) -> Instant | None:
-    """When the next poll of the workspace is due; not before the end of its pause."""
-    due, paused_until = watches.next_due(tx, workspace), workspaces.get(tx, workspace).paused_until
-    return due if due is None else max(due, paused_until or 0)
+_WATCHES, _WORKSPACES, _DELIVERIES = schema.watches.c, schema.workspaces.c, schema.deliveries.c
+_NEXT_POLL = select(func.min(_WATCHES.next_poll_at)).where(
+    _WATCHES.workspace == bindparam("of"), _WATCHES.next_poll_at.is_not(None)
+)
+_PAUSED_UNTIL = select(_WORKSPACES.paused_until).where(_WORKSPACES.name == bindparam("of"))
+_NEXT_ATTEMPT = select(func.min(_DELIVERIES.next_attempt_at)).where(_DELIVERIES.next_attempt_at.is_not(None))
+_NEXT_DUE = select(_NEXT_POLL.scalar_subquery(), _PAUSED_UNTIL.scalar_subquery(), _NEXT_ATTEMPT.scalar_subquery())
+"""Asked after every step of a world: one statement, built once."""
+
+
+def next_due(tx: Tx, workspace: str) -> list[Instant]:
+    """When the workspace's next poll is due, not before the end of its pause, and when the next delivery of any is."""
+    poll, paused_until, delivery = tx.execute(_NEXT_DUE, {"of": workspace}).one()
+    polls = [] if poll is None else [max(poll, paused_until or 0)]
+    return polls if delivery is None else [*polls, delivery]
 
 
 @asynccontextmanager

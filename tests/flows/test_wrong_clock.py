@@ -12,7 +12,7 @@ from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from relay.sandbox.receiver import Respond
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import watches
-from tests.flows.conftest import next_poll_due
+from tests.flows.conftest import next_due
 from tests.flows.wrong_clock import PER_DAY, SHARE, YEARS, commits_that_fail, lived, machine, until_told
 
 
@@ -185,8 +185,7 @@ async def test_plan_that_waits_for_the_store_follows_the_clock(sqlite_url: str) 
                 while not store._writer._single:  # the shift waits too
                     await asyncio.sleep(0.01)
             goes_on.set()
-        due = await store.read(lambda tx: next_poll_due(tx, "default"))
-        assert due is not None
+        [due] = await store.read(lambda tx: next_due(tx, "default"))
         assert due <= one.world.clock() + 5 * SECOND
 
 
