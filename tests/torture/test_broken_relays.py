@@ -138,7 +138,7 @@ async def test_an_overdraft_is_counted() -> None:
     async def meddle(world: Days) -> None:
         world.world.relay.poller.rate_limits["default"] = RateLimit(10_000, 10_000_000, 1.0)
         for _ in range(70):
-            await world.world.prepare(world.world.exec.add(lasts=HOUR).id, world.world.receiver_url + "/more")
+            await world.world.prepare(world.world.exec.add(lasts=MINUTE).id, world.world.receiver_url + "/more")
 
     verdict = await lived(meddle)
     assert verdict.overdrafts
