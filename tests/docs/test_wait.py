@@ -60,7 +60,7 @@ async def test_the_feed_is_followed_from_the_kept_cursor(sqlite_url: str, tmp_pa
             assert process.stdout is not None
             await end(served.relay, job_id)
             printed = await asyncio.wait_for(process.stdout.readline(), 60)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not kept.exists() or kept.read_text() in ("", cursor):
                     await asyncio.sleep(0.01)
             cursor = kept.read_text()

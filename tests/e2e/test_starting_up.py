@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,7 +49,7 @@ async def test_a_relay_waits_for_its_database_and_for_another_upgrade(stage: Sta
 
 async def drains(http: httpx.AsyncClient) -> None:
     """Returns when the relay says that it stops."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await http.get("/readyz?exclude=exec")).status_code != 503:
             pass
 
@@ -59,28 +58,22 @@ async def test_no_request_fails_while_load_balancers_learn_of_a_stop(stage: Stag
     """After SIGTERM readiness is 503 at once, and requests are served for the drain; a second signal ends it. Metrics
     have a port of their own, which needs no key and serves nothing else."""
     metrics_port = free_port()
-    relay = stage.serve(server={"drain": "6s"}, metrics={"port": metrics_port})
+    relay = stage.serve(server={"drain": "5m"}, metrics={"port": metrics_port})
     await relay.start()
     async with http_client(base_url=f"http://127.0.0.1:{metrics_port}", trust_env=False) as http:
         assert 'relay_ready{check="store"} 1.0' in (await http.get("/metrics")).text
         assert (await http.get("/v1/jobs")).status_code == 404
-    statuses: list[int] = []
-    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as http:
-        relay.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        await drains(http)
-        while time.monotonic() - began < 3 or not statuses:  # a deregistration that lags, with 50 requests a second
-            async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as newcomer:
-                statuses.append((await newcomer.get("/v1/jobs")).status_code)
-            await asyncio.sleep(0.02)
-    assert set(statuses) == {200}
-    assert statuses
-    assert relay.process is not None
-    assert await asyncio.wait_for(relay.process.wait(), 30) == 0
-    await relay.start()
-    began = time.monotonic()
     relay.send_signal(signal.SIGTERM)
-    async with http_client(base_url=relay.url, trust_env=False) as http:
-        await drains(http)  # two signals at once would be one
+    async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+        await drains(http)
+        for _ in range(50):  # a deregistration that lags
+            async with http_client(base_url=relay.url, headers=BEARER, trust_env=False) as newcomer:
+                assert (await newcomer.get("/v1/jobs")).status_code == 200
+    assert await relay.stop() == 0, "the second signal"
+
+
+async def test_a_relay_stops_by_itself_after_its_drain(stage: Stage) -> None:
+    """The first signal is enough."""
+    relay = stage.serve(server={"drain": "1s"})
+    await relay.start()
     assert await relay.stop() == 0
-    assert time.monotonic() - began < 5.9

@@ -326,6 +326,6 @@ async def test_stdio_ends_with_its_input(sqlite_url: str, in_the_middle: bool) -
         printed, _ = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0
         if in_the_middle:
-            assert time.monotonic() - began < 15, "it waited for the job"
+            assert time.monotonic() - began < 40, "it waited for the job"
             await served.waits_open(0)
         assert all(json.loads(line)["jsonrpc"] == "2.0" for line in printed.decode().splitlines())

@@ -169,7 +169,7 @@ async def test_nothing_is_looked_for_if_nothing_waits(store: Store, clock: Clock
     sender = dispatcher(cast(Store, counting), Wire(), clock)
     running = asyncio.create_task(sender.run())
     sender.wake()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not counting.reads:
             await asyncio.sleep(0)
     assert await deliver(cast(Store, counting), sender, make_subscribers(30)) == 30
@@ -193,7 +193,7 @@ async def test_a_retry_that_is_due_at_once_is_found_without_a_tick(store: Store,
     await sender.tick()  # nothing waits
     running = asyncio.create_task(sender.run())
     assert await deliver(store, sender, make_subscribers(1)) == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await pending(store):
             await asyncio.sleep(0)
     assert len(wire.came) == 2
@@ -212,7 +212,7 @@ async def test_no_more_deliveries_are_leased_than_begin(store: Store, clock: Clo
     wire.answers.set()
     running = asyncio.create_task(sender.run())
     sender.wake()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await pending(store):
             await asyncio.sleep(0.01)
     running.cancel()

@@ -208,9 +208,9 @@ async def test_long_batch_is_committed_early(store: Store) -> None:
     last = asyncio.create_task(store.write_together(batched, 1))
     await asyncio.sleep(0)
     held.let_go("first")
-    await asyncio.wait_for(asked[0], 10)
+    await asyncio.wait_for(asked[0], 30)
     assert "slow2" not in held.done
-    await asyncio.wait_for(asyncio.gather(*asked, last), 10)
+    await asyncio.wait_for(asyncio.gather(*asked, last), 30)
     assert held.done == ["first", "batch", "slow0", "slow1", "slow2"]
     for number in range(3):
         assert await store.read(lambda tx, n=number: idempotency.get(tx, f"slow{n}")) is not None  # type: ignore[misc]
@@ -232,9 +232,9 @@ async def test_work_at_the_end_runs_last_and_waits_for_one_batch_only(store: Sto
     asked = [write("last", at_end=True), write("slow0"), write("slow1")]
     await asyncio.sleep(0)
     held.let_go("first")
-    await asyncio.wait_for(asked[1], 10)
+    await asyncio.wait_for(asked[1], 30)
     asked.append(write("later"))
-    await asyncio.wait_for(asyncio.gather(*asked), 20)
+    await asyncio.wait_for(asyncio.gather(*asked), 30)
     assert held.done == ["first", "slow0", "slow1", "last", "later"]
 
 

@@ -166,7 +166,7 @@ async def test_numbering_never_waits_for_another(postgres_url: str, statement: L
         await store.write(lambda tx: events.add(tx, make_event("b")))
         with psycopg.connect(postgres_url) as other:
             other.execute(statement)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert await store.write(event_feed.number) is False
             assert await store.read(event_feed.oldest_unnumbered) == NOON
         assert await store.write(event_feed.number) is True
