@@ -117,7 +117,7 @@ def test_every_distribution_with_a_bound_is_measured() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_quick_day_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """The relay beside a fixed interval, within Exec's limits: no 429 of its own, nobody forgotten, less delay."""
     assert polling.main(["--quick", "--only", "days"]) == 0
@@ -159,7 +159,7 @@ ROWS = {
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", ROWS)
 def test_the_quick_form_of_each_part_measures_and_prints_its_rows(
     part: str, capsys: pytest.CaptureFixture[str]

@@ -19,7 +19,7 @@ def case(torture: Torture) -> ParameterSet:
     return pytest.param(torture, id=torture.name, marks=[] if torture.name in ALWAYS else pytest.mark.long)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("torture", [case(torture) for torture in TORTURES])
 async def test_a_torture_loses_nothing(
     torture: Torture, tmp_path: Path, record_property: Callable[[str, object], None]

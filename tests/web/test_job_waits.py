@@ -163,7 +163,8 @@ async def test_an_unknown_status_keeps_the_client_waiting(store_url: str) -> Non
         assert (await served.wait(wait=1)).json()["ended"] is False
 
 
-MANY = [200, pytest.param(5_000, marks=pytest.mark.long)]
+AT_LENGTH = pytest.param(5_000, marks=[pytest.mark.long, pytest.mark.timeout(1_200)])
+MANY = [200, AT_LENGTH]
 
 
 @pytest.mark.parametrize("number", MANY)
@@ -185,7 +186,7 @@ async def test_an_end_around_the_arrival_is_never_missed(store_url: str, number:
             await asyncio.gather(*map(one, jobs[batch : batch + 20]))
 
 
-@pytest.mark.parametrize("number", [80, pytest.param(5_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [80, AT_LENGTH])
 async def test_an_end_around_the_deadline_is_never_denied(sqlite_url: str, number: int) -> None:
     """Jobs that end as the time is over: an answer that came after the commit says so."""
     async with served_relay(sqlite_url) as served:

@@ -41,7 +41,7 @@ async def asked(url: str, folder: Path, examples: int) -> tuple[int | None, str]
         cwd=folder,
     )
     try:
-        said, _ = await asyncio.wait_for(asking.communicate(), 150)
+        said, _ = await asyncio.wait_for(asking.communicate(), 1_000)
     finally:
         if asking.returncode is None:
             asking.kill()
@@ -75,7 +75,7 @@ async def settled(api: Api) -> dict[str, list[str]]:
     return {name: [row[id] for row in (await api.get(f"/v1/{name}"))["data"]] for name, id in named.items()}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize(
     ("security", "examples"),
     [

@@ -20,6 +20,7 @@ def test_a_job_that_has_ended_is_told_in_time(case: Case) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", [case for case in HELD if case not in SHORT], ids=lambda case: case.load.workload.name)
 def test_among_jobs_that_have_not_ended_those_that_have_are_told_in_time(case: Case) -> None:
     """One in fifteen jobs of two days, at any hour: nineteen in twenty of them are told in time."""
