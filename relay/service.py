@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -54,7 +54,15 @@ from relay.operations import (
     Timekeeper,
     readiness,
 )
-from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
+from relay.polling import (
+    DuePolls,
+    ExecClient,
+    Poller,
+    WorkspaceStatus,
+    count_watched_jobs,
+    exec_transport,
+    load_workspace_status,
+)
 from relay.polling.event_context import job_page
 from relay.polling.workspace_status import COUNTED
 from relay.process import descriptor_limit, system_clock
@@ -80,9 +88,11 @@ from relay.store.tables import (
     endpoints,
     event_feed,
     outbox,
+    pending_work,
     watches,
     workspaces,
 )
+from relay.store.tables.sending import Suspension
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
 from relay.waiting import EventFeed, Waiters
@@ -144,6 +154,20 @@ class Surroundings:
     """Calls the ticks."""
     monotonic: Callable[[], float] = time.monotonic
     """Seconds: how long Exec takes to answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What a tick has found in the store."""
+
+    suspension: Suspension | None
+    waiting: int
+    """Deliveries that wait for the end of the suspension."""
+    is_delivery_due: bool
+    unnumbered_since: Instant | None
+    """Since when an event has no position in the feed; None if all have one."""
+    is_replaying: bool
+    polls: Mapping[str, DuePolls]
 
 
 class Relay:
@@ -382,15 +406,8 @@ class Relay:
         async with self._ticking:
             if self._stopping:
                 return
-            self.feed.kick()
             try:
-                await self.sending.read()
-                self.dispatcher.wake()
-                await self.timekeeper.keep()
-                await self.poller.tick()
-                if self.sending.suspension is None and await self._replays.tick():
-                    asyncio.get_running_loop().call_later(_REPLAY_GAP, self._wake)
-                await self.api_key_cache.flush_last_used()
+                await self._do(await self.store.read(self._find_work))
             except StoreError as error:
                 self.telemetry.log.error("due jobs can't be polled, the next tick tries again: %s", error)
                 return
@@ -401,6 +418,32 @@ class Relay:
             self.telemetry.report_due_changes(self._last_tick)
         if self._postponed_reload is not None:
             await self.reload(self._postponed_reload)
+
+    def _find_work(self, tx: Tx) -> _Work:
+        """Reads all that a tick asks, in one transaction: nearly all ticks find nothing to do."""
+        work, now = pending_work.find(tx), self.clock()
+        found = _Work(
+            suspension=work.suspension,
+            waiting=suspension.count_waiting(tx, work.suspension),
+            is_delivery_due=work.delivery_due_at is not None and work.delivery_due_at <= now,
+            unnumbered_since=work.unnumbered_since,
+            is_replaying=work.is_replaying,
+            polls=self.poller.find_due(tx),
+        )
+        self.timekeeper.sync(tx)
+        return found
+
+    async def _do(self, work: _Work) -> None:
+        """Does what a tick has found. Raises StoreError."""
+        self.feed.found(work.unnumbered_since)
+        self.sending.found(work.suspension, work.waiting)
+        if work.is_delivery_due:
+            self.dispatcher.wake()
+        await self.timekeeper.keep()
+        await self.poller.start(work.polls)
+        if work.is_replaying and work.suspension is None and await self._replays.tick():
+            asyncio.get_running_loop().call_later(_REPLAY_GAP, self._wake)
+        await self.api_key_cache.flush_last_used()
 
     async def register(
         self, request: ValidatedRegistration, now: Instant, request_id: str | None = None
@@ -473,7 +516,6 @@ class Relay:
         Raises NotFound, Conflict, StoreError.
         """
         started = await self.store.write(lambda tx: replay.start(tx, id, since, until, now, actor), at_end=True)
-        self._replays.look()
         self.wake()
         return started
 

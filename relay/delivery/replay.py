@@ -22,30 +22,18 @@ takes fewer in a second."""
 MAX_ACTIVE = 50
 """Replays that go on at a time; others wait."""
 
-CHECK_EVERY = 10 * SECOND
-"""How often a relay looks for replays that another relay has started."""
-
 
 class ReplayFeeder:
-    """Goes on with replays: call `tick` often, and `look` after one was started."""
+    """Goes on with replays."""
 
     def __init__(self, store: Store, clock: Callable[[], Instant], due: Callable[[], None]) -> None:
         """`due` is called when deliveries were made due."""
         self._store, self._clock, self._due = store, clock, due
-        self._next_check: Instant | None = None
-        """When to look for replays; None: now."""
-
-    def look(self) -> None:
-        """Makes the next tick look for replays."""
-        self._next_check = None
 
     async def tick(self) -> bool:
         """Makes the next deliveries of all replays due. Returns whether any replay goes on. Raises StoreError."""
         now = self._clock()
-        if self._next_check is not None and now < self._next_check <= now + CHECK_EVERY:
-            return False
         active = await self._store.read(lambda tx: replays.active(tx, MAX_ACTIVE))
-        self._next_check = None if active else now + CHECK_EVERY
         for id in active:
             if await self._store.write(partial(step, replay_id=id, now=now), at_end=True):
                 self._due()

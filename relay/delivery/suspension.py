@@ -23,7 +23,7 @@ COUNTED = 100_000
 
 
 class SendingControl:
-    """Whether this relay sends. Another relay on the store may change it: `read` it with every tick."""
+    """Whether this relay sends. Another relay on the store may change it: every tick tells what it has `found`."""
 
     def __init__(self, store: Store, suspend: Callable[[bool], None], wake: Callable[[], None]) -> None:
         """`suspend` suspends and resumes this relay's dispatcher, `wake` wakes all relays on the store."""
@@ -41,8 +41,12 @@ class SendingControl:
 
     async def read(self) -> None:
         """Reads it from the store, and suspends or resumes the dispatcher. Raises StoreError."""
-        self.suspension, self.waiting = await self._store.read(status)
-        self._suspend(self.suspension is not None)
+        self.found(*await self._store.read(status))
+
+    def found(self, suspension: Suspension | None, waiting: int) -> None:
+        """Suspends or resumes the dispatcher, as somebody has read in the store."""
+        self.suspension, self.waiting = suspension, waiting
+        self._suspend(suspension is not None)
 
     async def suspend(self, actor: Actor, now: Instant) -> None:
         """Sends nothing from now on, until a person resumes or discards. Raises StoreError."""
@@ -72,7 +76,12 @@ class SendingControl:
 def status(tx: Tx) -> tuple[Suspension | None, int]:
     """The suspension, and how many deliveries wait for its end, counted up to `COUNTED`."""
     found = sending.suspension(tx)
-    return found, 0 if found is None else sending.waiting(tx, COUNTED)
+    return found, count_waiting(tx, found)
+
+
+def count_waiting(tx: Tx, suspension: Suspension | None) -> int:
+    """How many deliveries wait for the end of a suspension, counted up to `COUNTED`."""
+    return 0 if suspension is None else sending.waiting(tx, COUNTED)
 
 
 def suspend(tx: Tx, actor: Actor, now: Instant, reason: str) -> bool:

@@ -32,7 +32,7 @@ class _Correction:
 
 
 class Timekeeper:
-    """Keeps one relay's clock correct. Call `begin` before anything uses the clock, then `keep` with every tick."""
+    """Keeps one relay's clock correct. Call `begin` before anything uses it, then `sync` and `keep` with every tick."""
 
     def __init__(self, store: Store, clock: Callable[[], Instant], owner: str, reach: int, log: Logger) -> None:
         """`reach` is how far ahead, in milliseconds, a poll or an attempt can be planned."""
@@ -74,13 +74,16 @@ class Timekeeper:
             doubtful_since = await self._store.read(lambda tx: clock_shift.doubtful_since(tx, now))
             self._since = now if doubtful_since is None else min(now, doubtful_since)
 
-    async def keep(self) -> None:
-        """Syncs the clock, and shifts pending times if it was set by a second or more. Raises StoreError."""
-        corrected = await self._store.sync_clock()
+    def sync(self, tx: Tx) -> None:
+        """Syncs the clock, within any transaction. If it was set by a second or more, `keep` shifts pending times."""
+        corrected = self._store.sync_clock(tx)
         if abs(corrected) >= SECOND:  # less is drift, which `sync_clock` corrects
             now = self._clock()
             self._corrections.append(_Correction(corrected, now))
             self._sure_from = now + UNSURE
+
+    async def keep(self) -> None:
+        """Shifts pending times if the clock was set by a second or more since the last call. Raises StoreError."""
         if self._corrections:
             await self._follow()
         now = self._clock()

@@ -10,7 +10,7 @@ import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from zlib import crc32
 
@@ -40,9 +40,9 @@ from relay.polling.schedule.policy import (
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
 from relay.polling.transitions import Policy
-from relay.polling.unconfirmed_jobs import UnconfirmedJobs
+from relay.polling.unconfirmed_jobs import Held, UnconfirmedJobs
 from relay.store import Store, Tx
-from relay.store.tables import watches, workspaces
+from relay.store.tables import pending_work, watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import WORKING, Condition, News, State, Subject
@@ -63,6 +63,16 @@ _READ_WIDELY_EVERY = 10 * SECOND
 
 _MAX_DOUBTFUL = 64
 """Due watches that are read beyond those that can be polled: doubtful ones may have to wait, and stay due."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuePolls:
+    """What is known of a workspace in which a poll is due."""
+
+    unconfirmed: Mapping[str, int]
+    """The number of unconfirmed jobs that are due, by API key."""
+    opens_at: Instant
+    """When the budget has a request: not after the time at which this was read, unless it is spent."""
 
 
 class Poller:
@@ -104,21 +114,38 @@ class Poller:
 
     async def tick(self) -> None:
         """Starts every poll that is due and that budget and concurrency allow. Raises StoreError."""
+        await self.start(await self._store.read(self.find_due))
+
+    def find_due(self, tx: Tx) -> dict[str, DuePolls]:
+        """The workspaces in which a poll is due and which are not paused, for `start`.
+
+        Reads only: one statement for each workspace, and a second one if a poll is due that the budget allows.
+        """
+        now, due = self._clock(), dict[str, DuePolls]()
+        for workspace in list(self._clients):
+            if self._is_spent(workspace, now):
+                continue
+            pending = pending_work.polls(tx, workspace)
+            is_paused = pending.paused_until is not None and pending.paused_until > now
+            if pending.due_at is None or pending.due_at > now or is_paused:
+                continue
+            ledger, rate_limit = workspaces.decode_ledger(pending.ledger), self.rate_limits[workspace]
+            if allowed_now(ledger, rate_limit, now, 1):
+                due[workspace] = DuePolls(watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED), now)
+            else:
+                due[workspace] = DuePolls({}, request_budget.next_allowed_at(ledger, rate_limit, now))
+        return due
+
+    async def start(self, due: Mapping[str, DuePolls]) -> None:
+        """Starts every due poll that budget and concurrency allow, of what `find_due` has found. Raises StoreError."""
         now = self._clock()
-        for workspace in self._clients:
+        for workspace, found in due.items():
             free_slots = self._config.polling.concurrency - len(self._in_flight)
             if free_slots <= 0:
                 return
-            if self._is_spent(workspace, now):
-                continue
-            is_due, unconfirmed = await self._store.read(lambda tx, name=workspace: _due_now(tx, name, now))  # type: ignore[misc]
-            if not is_due:
-                continue
-            await self._hold_unconfirmed(workspace, unconfirmed, now)
-            await self.refresh_policy(workspace, now)
-            leased, opens_at = await self._store.write(
-                lambda tx, name=workspace, n=free_slots: self._lease_due(tx, name, n)  # type: ignore[misc]
-            )
+            leased, opens_at = list[Watch](), found.opens_at
+            if opens_at <= now:
+                leased, opens_at = await self._lease_some(workspace, found.unconfirmed, free_slots, now)
             self._spent[workspace] = min(opens_at, now + SECOND)
             self._report_budget(workspace, bool(leased), opens_at, now)
             for watch in leased:
@@ -128,22 +155,16 @@ class Poller:
                 self._in_flight[task] = watch
                 task.add_done_callback(self._in_flight.pop)
 
-    async def _hold_unconfirmed(self, workspace: str, due: Mapping[str, int], now: Instant) -> None:
-        """Postpones due jobs that Exec has not confirmed if their key has too many of them. Raises StoreError.
-
-        `due` is the number of such jobs by key.
-        """
-        for owner in due:
+    async def _lease_some(
+        self, workspace: str, unconfirmed: Mapping[str, int], free_slots: int, now: Instant
+    ) -> tuple[list[Watch], Instant]:
+        """Leases due watches, as `_lease_due`. Postpones due jobs that Exec has not confirmed if their key has too many
+        of them: `unconfirmed` is their number by key. Raises StoreError."""
+        for owner in unconfirmed:
             self._served.setdefault((workspace, owner), -1)
-        excess = self._unconfirmed.excess(workspace, due, self._in_flight.values(), now)
-
-        def hold(tx: Tx) -> None:
-            workspaces.lock(tx, workspace)
-            for holding in excess:
-                watches.hold_unconfirmed(tx, workspace, holding.owner, holding.keep, now, holding.until)
-
-        if excess:
-            await self._store.write(hold)
+        excess = self._unconfirmed.excess(workspace, unconfirmed, self._in_flight.values(), now)
+        await self.refresh_policy(workspace, now)
+        return await self._store.write(lambda tx: self._lease_due(tx, workspace, free_slots, excess))
 
     def _report_budget(self, workspace: str, polls: bool, opens_at: Instant, now: Instant) -> None:
         """Reports that the day's requests are used up, and that polls are possible again."""
@@ -199,8 +220,12 @@ class Poller:
             now = self._clock()
             await self._store.write(lambda tx: watches.release_leases(tx, interrupted, now))
 
-    def _lease_due(self, tx: Tx, workspace: str, free_slots: int) -> tuple[list[Watch], Instant]:
+    def _lease_due(
+        self, tx: Tx, workspace: str, free_slots: int, excess: Sequence[Held] = ()
+    ) -> tuple[list[Watch], Instant]:
         """Returns the leased watches, and when more polls are allowed: `now`, unless the budget is spent.
+
+        First postpones what is in `excess`.
 
         Locks the workspace, then reads the clock, so that all requests that other relays spent are in the past.
         """
@@ -210,13 +235,10 @@ class Poller:
         ledger, rate_limit = state.ledger, self.rate_limits[workspace]
         if (allowed := allowed_now(ledger, rate_limit, now, free_slots)) <= 0:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
-        hinted = watches.lock_due_hinted(tx, workspace, now, free_slots + _MAX_DOUBTFUL)
-        hinted_ids = {watch.job_id for watch in hinted}
-        ranked = allowed + _MAX_DOUBTFUL
-        if workspace in self._policies or self._may_have_several_keys(workspace, now):
-            ranked = _MAX_RANKED
-        planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
-        within_limits = self._unconfirmed.within_limits(workspace, [*hinted, *planned], now)
+        for held in excess:
+            watches.hold_unconfirmed(tx, workspace, held.owner, held.keep, now, held.until)
+        candidates = self._candidates(tx, workspace, allowed, free_slots, now)
+        within_limits = self._unconfirmed.within_limits(workspace, candidates, now)
         due = self._in_turns(self._selected(tx, state, within_limits, now))
         number = min(allowed, len(due), 1 if self._is_half_open(state) else allowed)
         if not number:
@@ -224,6 +246,20 @@ class Poller:
         leased = watches.lease(tx, due[:number], now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now)))  # rule: budget-before-request
         return leased, now
+
+    def _candidates(self, tx: Tx, workspace: str, allowed: int, free_slots: int, now: Instant) -> list[Watch]:
+        """Locks the due watches among which a tick chooses. Those with a hint come first, the longest-waiting of them
+        foremost, then those that are longest overdue."""
+        ranked = allowed + _MAX_DOUBTFUL
+        if workspace in self._policies or self._may_have_several_keys(workspace, now):
+            ranked = _MAX_RANKED
+        due = watches.lock_due(tx, workspace, now, ranked)
+        if len(due) < ranked:  # these are all that are due
+            hinted = sorted((watch for watch in due if watch.has_pending_hint), key=_hinted_at)
+        else:
+            hinted = watches.lock_due_hinted(tx, workspace, now, free_slots + _MAX_DOUBTFUL)
+        hinted_ids = {watch.job_id for watch in hinted}
+        return [*hinted, *(watch for watch in due if watch.job_id not in hinted_ids)]
 
     def _selected(self, tx: Tx, state: WorkspaceState, due: Sequence[Watch], now: Instant) -> list[Watch]:
         """Returns the due watches to poll now, the most worthwhile first, and postpones the others."""
@@ -422,12 +458,8 @@ class Poller:
         self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, current)
 
 
-def _due_now(tx: Tx, workspace: str, now: Instant) -> tuple[bool, dict[str, int]]:
-    """Whether the workspace is not paused and a poll is due, and the number of unconfirmed jobs due, by API key."""
-    due, paused = watches.next_due(tx, workspace), workspaces.get(tx, workspace).paused_until
-    if due is None or due > now or (paused is not None and paused > now):
-        return False, {}
-    return True, watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED)
+def _hinted_at(watch: Watch) -> Instant:
+    return watch.callback_received_at or 0
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:

@@ -1,7 +1,8 @@
 """The live feed: numbers new events, and wakes the waiters of their jobs and of the feed.
 
-It is kicked by this relay's own poller after each commit, by the other relays (NOTIFY), and by every tick in case a
-kick was lost. Recent events stay in memory while anybody waits: a thousand readers cost the database one query.
+It is kicked by this relay's own poller after each commit, by the other relays (NOTIFY), and by a tick that finds an
+event without a position. Recent events stay in memory while anybody waits: a thousand readers cost the database one
+query.
 """
 
 import asyncio
@@ -65,6 +66,14 @@ class EventFeed:
         self._is_kicked = True
         if self._advancing_task is None and not self._stopped:
             self._advancing_task = asyncio.create_task(self._advance_while_kicked())
+
+    def found(self, unnumbered_since: Instant | None) -> None:
+        """A tick has read since when an event has no position; None if all have one. The feed is advanced if so, or if
+        anybody follows it, in case a kick was lost."""
+        if unnumbered_since is not None or self._at is not None:
+            self.kick()
+        else:
+            self._report_lag(None)
 
     async def stop(self) -> None:
         """Ends what `kick` began."""

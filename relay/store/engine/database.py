@@ -199,14 +199,13 @@ class Store:
         self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
 
-    async def sync_clock(self) -> int:
-        """Corrects the clock by its source; returns the correction in milliseconds. Raises StoreError.
+    def sync_clock(self, tx: Tx) -> int:
+        """Corrects the clock by its source; returns the correction in milliseconds.
 
-        After a large correction the caller shifts pending times (`clock_shift`).
+        After a large correction the caller shifts pending times (`clock_shift`). A transaction that fails afterwards
+        does not undo the correction, so the caller keeps what is returned.
         """
-        if isinstance(self.clock, DatabaseClock):
-            return await self.read(lambda tx: _set(self.clock, tx))
-        return self.clock.sync(self.clock.machine) if isinstance(self.clock, MachineClock) else 0
+        return _set(self.clock, tx)
 
     async def notify(self, sender: str) -> None:
         """Wakes all relays that read `notifications` of this store, also in other processes. Raises StoreError."""

@@ -26,10 +26,12 @@ _UNNUMBERED = (events.c.position.is_(None), events.c.workspace != OPERATOR_WORKS
 _LOCK_HEAD = select(event_feed.c.position).where(event_feed.c.name == _HEAD).with_for_update(skip_locked=True)
 _OLDEST_FIRST = (events.c.created_at, events.c.id)
 _NEXT_UNNUMBERED = select(events.c.id).where(*_UNNUMBERED).order_by(*_OLDEST_FIRST).limit(BATCH)
-_OLDEST_UNNUMBERED = select(events.c.created_at).where(*_UNNUMBERED).order_by(*_OLDEST_FIRST).limit(1)
 _SET_HEAD = update(event_feed).where(event_feed.c.name == _HEAD).values(position=bindparam("position_"))
 _SET_POSITION = update(events).where(events.c.id == bindparam("of")).values(position=bindparam("number_"))
 """Statements of every event, built once: building one costs more than running it."""
+
+OLDEST_UNNUMBERED = select(events.c.created_at).where(*_UNNUMBERED).order_by(*_OLDEST_FIRST).limit(1)
+"""When the oldest event was created that has no position yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def number_inserted(tx: Tx) -> None:
 
 def oldest_unnumbered(tx: Tx) -> Instant | None:
     """When the oldest event was created that has no position yet; None if all have one."""
-    return tx.execute(_OLDEST_UNNUMBERED).scalar()
+    return tx.execute(OLDEST_UNNUMBERED).scalar()
 
 
 def record_pruned(tx: Tx, position: int) -> None:
