@@ -302,8 +302,7 @@ class Relay:
             check = readiness.sending(self.sending.suspension.reason, self.sending.waiting)
             self.telemetry.log.warning("%s", check.text)
         await self._apply_config(self.config.endpoints, list(self.clients))
-        await self.store.write(self._recover_leases)
-        await self.store.write(event_feed.ensure)
+        await self.store.write(self._recover)
         self._warn_about_clock_skew()
         await self.store.read(self._warn_about_quiet_hours)
         self._scheduler.every(self.config.polling.tick, self.tick)
@@ -428,7 +427,7 @@ class Relay:
             is_delivery_due=work.delivery_due_at is not None and work.delivery_due_at <= now,
             unnumbered_since=work.unnumbered_since,
             is_replaying=work.is_replaying,
-            polls=self.poller.find_due(tx),
+            polls=self.poller.find_due(tx, work.polls),
         )
         self.timekeeper.sync(tx)
         return found
@@ -660,14 +659,16 @@ class Relay:
             if workspaces.get(tx, name).pause_kind == "unauthorized":
                 self.telemetry.changes.restore(Subject("exec", name), State.KEY_REFUSED)
 
-    def _recover_leases(self, tx: Tx) -> None:
-        """At the start of a relay that has the store alone: releases the leases of the last run."""
+    def _recover(self, tx: Tx) -> None:
+        """At the start: releases the leases of the last run, if the relay has the store alone, and makes what all
+        relays on the store need."""
         now = self.clock()
         if self.store.is_exclusive:
             outbox.release(tx, now)
             watches.release_all(tx, now)
         for name in self.clients:
             exec_callback_tokens.get_or_create_token(tx, name)
+        event_feed.ensure(tx)
 
     async def _apply_config(self, configured: Sequence[EndpointSection], new_keys: Sequence[str]) -> None:
         """Creates and changes the configured endpoints, and unpauses workspaces that have a new key.
@@ -683,11 +684,14 @@ class Relay:
                     workspaces.save(tx, replace(state, paused_until=None, pause_kind=None, pause_reason=None))
                     watches.retry_failed(tx, name, now)
 
+        def apply(tx: Tx) -> list[str]:
+            unpause(tx)
+            return admin.sync_configured(tx, configured, self.rules, now)
+
         try:
-            removed = await self.store.write(lambda tx: admin.sync_configured(tx, configured, self.rules, now))
+            removed = await self.store.write(apply)
         except ValidationFailed as error:
             raise ConfigError(f"{error.field}: {error.message}") from None
-        await self.store.write(unpause)
         for id in removed:
             with suppress(NotFound):  # another relay on the store reads the same configuration
                 if await self.store.write(partial(admin.retire, id=id, now=now), at_end=True):

@@ -97,6 +97,8 @@ class Dispatcher:
         self._outside_egress = outside_egress or egress
         self._admission = AdmissionControl(rules.concurrency, rules.per_host, rules.endpoint_concurrency)
         self._round_robin_cursor = ""
+        self._many_due = False
+        """Whether the last read found more due deliveries than one read returns."""
         self._attempts: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -212,12 +214,16 @@ class Dispatcher:
         cursor, (per_endpoint, total_slots) = self._round_robin_cursor, self._admission.to_scan()
 
         def select(tx: Tx) -> tuple[list[DueDelivery], str | None]:
-            if not due_deliveries.has_at_least_due(tx, now, _SCAN_LIMIT):
-                return due_deliveries.due(tx, now, _SCAN_LIMIT), None
+            # To count costs far less than to read so many, and nothing is saved by it if there are few.
+            if not (self._many_due and due_deliveries.has_at_least_due(tx, now, _SCAN_LIMIT)):
+                due = due_deliveries.due(tx, now, _SCAN_LIMIT)
+                if len(due) < _SCAN_LIMIT:
+                    return due, None
             limit = min(_SCAN_LIMIT, 2 * total_slots + _MIN_SCAN)
             return due_deliveries.due_round_robin(tx, now, cursor, per_endpoint, limit)
 
         due, next_cursor = await self._store.read(select)
+        self._many_due = next_cursor is not None
         if next_cursor is None:
             return due, 2
         self._round_robin_cursor = next_cursor

@@ -77,9 +77,10 @@ class OperatorNotifier:
 def restore_states(tx: Tx, workspaces: Iterable[str], changes: StateChanges) -> None:
     """Restores in `changes` the states of Exec and of the budgets that were reported last: recoveries are news too."""
     for workspace in workspaces:
-        for subject in (Subject("exec", workspace), Subject("rate_limit", workspace), Subject("budget", workspace)):
-            reported = events.for_job(tx, OPERATOR_WORKSPACE, _key(subject))
-            if reported and isinstance(type := reported[-1].type, OperatorEventType):
+        subjects = (Subject("exec", workspace), Subject("rate_limit", workspace), Subject("budget", workspace))
+        by_key = events.for_jobs(tx, OPERATOR_WORKSPACE, [_key(subject) for subject in subjects])
+        for subject in subjects:
+            if (reported := by_key.get(_key(subject))) and isinstance(type := reported[-1].type, OperatorEventType):
                 changes.restore(subject, reported_state(subject.kind, type))
 
 

@@ -36,8 +36,7 @@ class SendingControl:
     async def begin(self, public_url: str | None, instance: str | None, now: Instant) -> None:
         """To be called before anything is sent: suspends sending if another relay used the store last. Raises
         StoreError."""
-        await self._store.write(lambda tx: adopt(tx, THE_RELAY, public_url, instance, now), at_end=True)
-        await self.read()
+        self.found(*await self._store.write(lambda tx: adopt(tx, THE_RELAY, public_url, instance, now), at_end=True))
 
     async def read(self) -> None:
         """Reads it from the store, and suspends or resumes the dispatcher. Raises StoreError."""
@@ -91,10 +90,14 @@ def suspend(tx: Tx, actor: Actor, now: Instant, reason: str) -> bool:
     return suspended
 
 
-def adopt(tx: Tx, actor: Actor, public_url: str | None, instance: str | None, now: Instant) -> None:
-    """As a relay starts: suspends sending if the store was last used under another public URL or instance."""
+def adopt(
+    tx: Tx, actor: Actor, public_url: str | None, instance: str | None, now: Instant
+) -> tuple[Suspension | None, int]:
+    """As a relay starts: suspends sending if the store was last used under another public URL or instance. Returns what
+    `status` does."""
     if (reason := sending.adopt(tx, public_url, instance, now)) is not None:
         audit.add(tx, actor, AuditAction.SENDING_SUSPENDED, now, reason=reason)
+    return status(tx)
 
 
 def resume(tx: Tx, actor: Actor, now: Instant) -> bool:

@@ -43,6 +43,7 @@ from relay.polling.transitions import Policy
 from relay.polling.unconfirmed_jobs import Held, UnconfirmedJobs
 from relay.store import Store, Tx
 from relay.store.tables import pending_work, watches, workspaces
+from relay.store.tables.pending_work import PendingPolls
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import WORKING, Condition, News, State, Subject
@@ -114,18 +115,17 @@ class Poller:
 
     async def tick(self) -> None:
         """Starts every poll that is due and that budget and concurrency allow. Raises StoreError."""
-        await self.start(await self._store.read(self.find_due))
+        await self.start(await self._store.read(lambda tx: self.find_due(tx, pending_work.find(tx).polls)))
 
-    def find_due(self, tx: Tx) -> dict[str, DuePolls]:
-        """The workspaces in which a poll is due and which are not paused, for `start`.
-
-        Reads only: one statement for each workspace, and a second one if a poll is due that the budget allows.
+    def find_due(self, tx: Tx, waiting: Mapping[str, PendingPolls]) -> dict[str, DuePolls]:
+        """The workspaces in which a poll is due and which are not paused, for `start`; `waiting` is what the
+        transaction has found to wait. Reads only, and only if a poll is due that the budget allows.
         """
         now, due = self._clock(), dict[str, DuePolls]()
         for workspace in list(self._clients):
             if self._is_spent(workspace, now):
                 continue
-            pending = pending_work.polls(tx, workspace)
+            pending = waiting.get(workspace) or PendingPolls(watches.next_due(tx, workspace), None, None)
             is_paused = pending.paused_until is not None and pending.paused_until > now
             if pending.due_at is None or pending.due_at > now or is_paused:
                 continue

@@ -15,8 +15,8 @@ from tests.make import make_endpoint, make_event
 
 _TICKS = 60
 """An idle minute."""
-_STATEMENTS = {"sqlite": 2, "postgresql": 3}
-"""Of a tick, in one transaction: what waits, what is to be polled; and on PostgreSQL the time."""
+_STATEMENTS = {"sqlite": 1, "postgresql": 2}
+"""Of a tick, in one transaction: what waits, and on PostgreSQL the time."""
 
 
 class AtOnce(Executor):
@@ -70,7 +70,7 @@ def plan_for_tomorrow(tx: Tx, now: Instant) -> None:
 
 
 async def test_idle_relay_reads_once_a_tick(store_url: str) -> None:
-    """Two small statements, three on PostgreSQL, in one transaction that reads: nothing is asked twice."""
+    """One statement, two on PostgreSQL, in one transaction that reads: nothing is asked twice."""
     metronome = ByHand()
     made = config.from_mapping({"exec": {"api_key": "exec_live_" + "0" * 40}, "storage": {"url": store_url}})
     around = Surroundings(metronome=metronome)

@@ -82,7 +82,6 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "search for an endpoint": lambda tx: dashboard_queries.search_endpoints(tx, "nothing", 20, among=10),
     "has anything changed?": dashboard_queries.change_token,
     "what waits": pending_work.find,
-    "polls that wait": lambda tx: pending_work.polls(tx, "default"),
     "what is due": lambda tx: due_deliveries.due(tx, NOON, 100),
     "the oldest due": lambda tx: due_deliveries.oldest_due(tx, NOON),
     "polls that are due": lambda tx: watches.lock_due(tx, "default", NOON, 100),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from relay.model import Instant
 from relay.store.engine import dialect, encrypted_columns
@@ -11,6 +11,9 @@ from relay.store.engine.database import Tx
 from relay.store.engine.schema import callback_tokens
 
 _ENCRYPTED = ("token", "old_token")
+
+_ALL = select(callback_tokens).order_by(callback_tokens.c.workspace)
+_BY_WORKSPACE = select(callback_tokens).where(callback_tokens.c.workspace == bindparam("of"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +47,12 @@ def _token(tx: Tx, row: Row[Any]) -> CallbackToken:
 
 def all(tx: Tx) -> list[CallbackToken]:
     """The tokens of all workspaces, by workspace."""
-    return [_token(tx, row) for row in tx.execute(select(callback_tokens).order_by(callback_tokens.c.workspace))]
+    return [_token(tx, row) for row in tx.execute(_ALL)]
 
 
 def get(tx: Tx, workspace: str) -> CallbackToken | None:
     """The token of a workspace, not locked."""
-    row = tx.execute(select(callback_tokens).where(callback_tokens.c.workspace == workspace)).one_or_none()
+    row = tx.execute(_BY_WORKSPACE, {"of": workspace}).one_or_none()
     return _token(tx, row) if row else None
 
 

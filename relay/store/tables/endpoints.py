@@ -20,6 +20,12 @@ _CACHE_SIZE = 1_000
 _NAMES = (*Endpoint.__slots__, "fingerprint")
 _COLUMNS = [endpoints.c[name] for name in _NAMES]
 
+_BY_ID = select(*_COLUMNS).where(endpoints.c.id == bindparam("of"))
+_QUIET_HOURS = (
+    select(endpoints.c.id, endpoints.c.name, endpoints.c.quiet)
+    .where(endpoints.c.quiet.is_not(None))
+    .order_by(endpoints.c.id)
+)
 _MANY = select(*_COLUMNS).where(many_rows.is_among(endpoints.c.id, "ids"))
 _LOCK_MANY = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
 _FOR_UPDATE = select(*_COLUMNS).order_by(endpoints.c.id).with_for_update()
@@ -45,6 +51,7 @@ _LOCK_STANDING_AND = (
     .with_for_update(read=True, key_share=True)
 )
 _STANDING = select(*_COLUMNS).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
+_SAVE_HEALTH = update(endpoints).where(endpoints.c.id == bindparam("of"))
 _ACQUIRE_SLOT = update(endpoints).where(
     endpoints.c.id == bindparam("of"),
     or_(endpoints.c.next_slot_at.is_(None), endpoints.c.next_slot_at <= bindparam("now", type_=BigInteger)),
@@ -126,14 +133,13 @@ def add_all(tx: Tx, new: Mapping[str, Endpoint]) -> set[str]:
 
 def get(tx: Tx, id: str) -> Endpoint | None:
     """The endpoint with this id, not locked."""
-    row = tx.execute(select(*_COLUMNS).where(endpoints.c.id == id)).one_or_none()
+    row = tx.execute(_BY_ID, {"of": id}).one_or_none()
     return _endpoint(tx, row) if row else None
 
 
 def quiet_hours(tx: Tx) -> list[tuple[str, str | None, str]]:
     """Id, name and quiet hours of every endpoint that has them."""
-    query = select(endpoints.c.id, endpoints.c.name, endpoints.c.quiet).where(endpoints.c.quiet.is_not(None))
-    return [(id, name, window) for id, name, window in tx.execute(query.order_by(endpoints.c.id))]
+    return [(id, name, window) for id, name, window in tx.execute(_QUIET_HOURS)]
 
 
 def lock_by_id_or_name(tx: Tx, id_or_name: str) -> Endpoint | None:
@@ -283,7 +289,7 @@ def page(
 def save_health(tx: Tx, endpoint: Endpoint) -> None:
     """Writes only the columns that attempts change, so that a concurrent change by a person stays."""
     health = {name: getattr(endpoint, name) for name in _HEALTH}
-    tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), health)
+    tx.execute(_SAVE_HEALTH, health | {"of": endpoint.id})
 
 
 def pause_host(tx: Tx, host: str, until: Instant) -> None:

@@ -27,6 +27,12 @@ _LOCK_HEAD = select(event_feed.c.position).where(event_feed.c.name == _HEAD).wit
 _OLDEST_FIRST = (events.c.created_at, events.c.id)
 _NEXT_UNNUMBERED = select(events.c.id).where(*_UNNUMBERED).order_by(*_OLDEST_FIRST).limit(BATCH)
 _SET_HEAD = update(event_feed).where(event_feed.c.name == _HEAD).values(position=bindparam("position_"))
+_RAISE_HEAD = (
+    update(event_feed)
+    .where(event_feed.c.name == _HEAD)
+    .values(position=event_feed.c.position + 1)
+    .returning(event_feed.c.position)
+)
 _SET_POSITION = update(events).where(events.c.id == bindparam("of")).values(position=bindparam("number_"))
 """Statements of every event, built once: building one costs more than running it."""
 
@@ -102,11 +108,14 @@ def number(tx: Tx) -> bool:
     return len(ids) < BATCH
 
 
-def number_inserted(tx: Tx) -> None:
-    """Numbers the events of this transaction, if the database has one writer: no other can commit before it."""
-    if dialect.has_one_writer(tx):
-        while not number(tx):
-            pass
+def number_inserted(tx: Tx, id: str) -> None:
+    """Numbers the event that this transaction has inserted, if the database has one writer: no other can commit before
+    it."""
+    if not dialect.has_one_writer(tx):
+        return
+    while (position := tx.execute(_RAISE_HEAD).scalar()) is None:
+        _create(tx)
+    tx.execute(_SET_POSITION, {"of": id, "number_": position})
 
 
 def oldest_unnumbered(tx: Tx) -> Instant | None:

@@ -1,7 +1,8 @@
 """Events: the immutable facts about jobs."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import ColumnElement, Row, bindparam, func, select
 from relay.model import (
     ENDINGS_AT_EXEC,
     FINAL_EVENTS,
+    OPERATOR_WORKSPACE,
     AnyEventType,
     DigestEventType,
     Event,
@@ -27,6 +29,11 @@ from relay.store.tables import event_feed
 _OF_JOB = (
     select(events)
     .where(events.c.workspace == bindparam("of"), events.c.job_id == bindparam("of_job"))
+    .order_by(events.c.created_at)
+)
+_OF_JOBS = (
+    select(events)
+    .where(events.c.workspace == bindparam("of"), events.c.job_id.in_(bindparam("of_jobs", expanding=True)))
     .order_by(events.c.created_at)
 )
 
@@ -57,7 +64,8 @@ def _event(row: Row[Any]) -> Event:
 def add(tx: Tx, event: Event) -> Event:
     """Adds the event. If the same fact exists (same id), that one stays and is returned."""
     if dialect.insert_new(tx, events, [_row(event)]):
-        event_feed.number_inserted(tx)
+        if event.workspace != OPERATOR_WORKSPACE:
+            event_feed.number_inserted(tx, event.id)
         return event
     return get(tx, event.id) or event
 
@@ -66,6 +74,14 @@ def get(tx: Tx, id: str) -> Event | None:
     """The event with this id."""
     row = tx.execute(select(events).where(events.c.id == id)).one_or_none()
     return _event(row) if row else None
+
+
+def for_jobs(tx: Tx, workspace: str, job_ids: Sequence[str]) -> dict[str, list[Event]]:
+    """As `for_job`, for several jobs of a workspace, by job id; a job without an event is left out."""
+    found = defaultdict[str, list[Event]](list)
+    for row in tx.execute(_OF_JOBS, {"of": workspace, "of_jobs": list(job_ids)}):
+        found[row.job_id].append(_event(row))
+    return found
 
 
 def for_job(tx: Tx, workspace: str, job_id: str) -> list[Event]:

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from relay.model import DAY, Instant
 from relay.store.engine import dialect, encrypted_columns
@@ -17,6 +17,8 @@ TTL = DAY
 
 _ENCRYPTED = ("request_hash", "answer")
 """The hash is encrypted too, because it would allow guessing a callback URL."""
+
+_BY_KEY = select(idempotency).where(idempotency.c.key == bindparam("of"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ def fingerprint(value: Any) -> str:
 
 def get(tx: Tx, key: str) -> StoredResponse | None:
     """The response that is stored by this key, however old."""
-    row = tx.execute(select(idempotency).where(idempotency.c.key == key)).one_or_none()
+    row = tx.execute(_BY_KEY, {"of": key}).one_or_none()
     if row is None:
         return None
     decrypted = {

@@ -16,6 +16,7 @@ from relay.store.engine.schema import deliveries, endpoints, replays, sending, w
 DISCARD_REASON = "discarded: the store was restored or cloned"
 
 _STATE = select(sending.c.suspended_at, sending.c.reason)
+_LOCK_USE = select(sending.c.public_url, sending.c.instance).with_for_update()
 _PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
 _WATCH_OF_DELIVERY = and_(watches.c.workspace == deliveries.c.workspace, watches.c.job_id == deliveries.c.job_id)
 
@@ -53,7 +54,7 @@ def adopt(tx: Tx, public_url: str | None, instance: str | None, now: Instant) ->
     store was last used under another one, and has something to send. None if there is no reason.
     """
     _ensure_row(tx)
-    last = tx.execute(select(sending.c.public_url, sending.c.instance).with_for_update()).one()
+    last = tx.execute(_LOCK_USE).one()
     reasons = [
         f"the store was last used {text.format(before)}, and this relay is {text.format(current or 'without one')}"
         for text, before, current in (
@@ -62,7 +63,8 @@ def adopt(tx: Tx, public_url: str | None, instance: str | None, now: Instant) ->
         )
         if before not in (None, current)
     ]
-    tx.execute(update(sending), {"public_url": public_url, "instance": instance})
+    if (last.public_url, last.instance) != (public_url, instance):
+        tx.execute(update(sending), {"public_url": public_url, "instance": instance})
     if reasons and _has_something_to_send(tx) and suspend(tx, reasons[0], now):
         return reasons[0]
     return None

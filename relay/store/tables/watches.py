@@ -73,6 +73,10 @@ _LONGEST_OVERDUE = (
 )
 _DUE_UNCONFIRMED = select(_LONGEST_OVERDUE.c.owner, func.count()).group_by(_LONGEST_OVERDUE.c.owner)
 _SAVE = update(watches).where(_BY_KEY)
+_LEASE = update(watches).where(
+    watches.c.workspace == bindparam("of"), watches.c.job_id.in_(bindparam("jobs", expanding=True))
+)
+_POLL_SOONER = _SAVE.where(watches.c.leased.is_(False), watches.c.next_poll_at > bindparam("at", type_=BigInteger))
 """Statements of every poll, built once: building one costs more than running it."""
 
 _AWAITS_CALLBACK = watches.c.exec_callback & watches.c.callback_received_at.is_(None)
@@ -208,22 +212,23 @@ def set_hint(tx: Tx, watch: Watch, at: Instant, reason: str) -> None:
     """Records Exec's callback: the watch is polled at `at`, or sooner if that is planned. If the job is being polled
     right now, that poll will see the hint."""
     update_fields(tx, watch, callback_received_at=at)
-    tx.execute(
-        update(watches).where(*_is(watch), watches.c.leased.is_(False), watches.c.next_poll_at > at),
-        {"next_poll_at": at, "next_poll_reason": reason},
-    )
+    tx.execute(_POLL_SOONER, _key(watch) | {"at": at, "next_poll_at": at, "next_poll_reason": reason})
 
 
 def postpone(tx: Tx, watch: Watch, at: Instant, reason: str) -> None:
     """Postpones a due poll to `at`."""
-    tx.execute(update(watches).where(*_is(watch)), {"next_poll_at": at, "next_poll_reason": reason})
+    tx.execute(_SAVE, _key(watch) | {"next_poll_at": at, "next_poll_reason": reason})
 
 
 def update_fields(tx: Tx, watch: Watch, **values: Any) -> Watch:
     """Writes these values of a watch and no others, so that a concurrent poll keeps its own. Returns the new watch."""
     if any(getattr(watch, name) != value for name, value in values.items()):
-        tx.execute(update(watches).where(*_is(watch)), values)
+        tx.execute(_SAVE, _key(watch) | values)
     return replace(watch, **values)
+
+
+def _key(watch: Watch) -> dict[str, Any]:
+    return {"of": watch.workspace, "of_job": watch.job_id}
 
 
 def _is(watch: Watch) -> tuple[ColumnElement[bool], ...]:
@@ -247,13 +252,14 @@ def next_due(tx: Tx, workspace: str) -> Instant | None:
 
 
 def lease(tx: Tx, selected: Sequence[Watch], until: Instant) -> list[Watch]:
-    """Leases the chosen watches until `until`; after that, the relay that polls them counts as dead.
+    """Leases the chosen watches of one workspace until `until`; after that, the relay that polls them counts as dead.
 
     This transaction has locked them, so the statement asks for their keys only: with a further condition SQLite would
     choose another index and scan all active watches.
     """
-    by_key = matches_jobs(watches, [(watch.workspace, watch.job_id) for watch in selected])
-    tx.execute(update(watches).where(by_key), {"next_poll_at": until, "leased": True})
+    [workspace] = {watch.workspace for watch in selected}
+    jobs = [watch.job_id for watch in selected]
+    tx.execute(_LEASE, {"of": workspace, "jobs": jobs, "next_poll_at": until, "leased": True})
     return [replace(watch, next_poll_at=until) for watch in selected]
 
 
@@ -300,7 +306,7 @@ def save(tx: Tx, watch: Watch) -> None:
 
 def save_all(tx: Tx, changed: Iterable[Watch]) -> None:
     """As `save`, for several."""
-    if rows := [_row(watch) | {"of": watch.workspace, "of_job": watch.job_id} for watch in changed]:
+    if rows := [_row(watch) | _key(watch) for watch in changed]:
         tx.execute(_SAVE, rows)
 
 

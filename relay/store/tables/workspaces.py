@@ -67,6 +67,7 @@ def _encode(value: UsageLedger | DurationHistory | ArrivalHistory) -> str:
     return value.to_json()
 
 
+@lru_cache(32)
 def decode_ledger(text: str | None) -> UsageLedger:
     """The stored ledger. An unreadable one counts as nothing spent: the budget learns from the next 429."""
     return _decode(UsageLedger.from_json, text) or UsageLedger()
