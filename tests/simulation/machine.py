@@ -26,7 +26,7 @@ from relay.store.engine.database import LAST_SEEN, Store, engine_options
 from relay.store.engine.schema import leader_leases
 from relay.web.app import create_app
 from tests.simulation.history import TRIGGERS
-from tests.simulation.loop import Killed, Process, SimulatedLoop, SimulatedThreads
+from tests.simulation.loop import Killed, Process, SimulatedLoop, SimulatedThreads, pick
 from tests.simulation.wire import ask
 
 
@@ -117,7 +117,7 @@ def _use_calls_for_events(engine: Any, begin: str, before_commit: Callable[[Any]
         commit(connection)
 
     engine._has_events = False
-    engine.dialect.do_begin = lambda connection: connection.cursor().execute(begin)
+    engine.dialect.do_begin = lambda connection: connection.dbapi_connection.execute(begin)
     engine.dialect.do_commit = do_commit
 
 
@@ -264,7 +264,7 @@ class StoreTrouble:
         if self._rng.random() < self.slow:
             self._faults["slow transaction"] += 1
             return self._rng.uniform(0.6, 3)
-        return self._rng.choice((0.0002, 0.001, 0.004))
+        return pick(self._rng, (0.0002, 0.001, 0.004))
 
     def at_commit(self, driver: Any, process: Process) -> None:
         """Raises what befalls this commit."""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from relay.egress.result import HttpResponse, RequestFailed, SendResult
 from relay.model import SECOND, Instant
 from relay.sandbox.receiver import Received
-from tests.simulation.loop import SimulatedLoop
+from tests.simulation.loop import SimulatedLoop, pick
 
 T = TypeVar("T")
 
@@ -47,8 +47,8 @@ class Network:
     def travels(self) -> float:
         if self.rng.random() < self.slow:
             self.faults["slow way"] += 1
-            return self.rng.choice(_SLOW)
-        return self.rng.choice(_QUICK)
+            return pick(self.rng, _SLOW)
+        return pick(self.rng, _QUICK)
 
     async def exchange(self, serve: Callable[[], Awaitable[T]], is_exec: bool = False) -> T:
         """What `serve`, which runs outside the calling process, answers. Raises Lost, or never returns."""

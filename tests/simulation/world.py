@@ -55,6 +55,7 @@ _DUE = (
     "SELECT 1 FROM watches WHERE next_poll_at <= :at LIMIT 1",
     "SELECT 1 FROM deliveries WHERE next_attempt_at <= :at LIMIT 1",
 )
+_DISABLED = "SELECT 1 FROM endpoints WHERE disabled_at IS NOT NULL LIMIT 1"
 _REGISTERED = "SELECT 1 FROM registrations WHERE id = :id"
 _UNFINISHED = (
     "SELECT 1 FROM watches WHERE state = 'active' LIMIT 1",
@@ -392,6 +393,8 @@ class World:
         self.found.stuck += [f"delivery {one['id']}" for one in pending["data"]]
 
     async def _enable_all(self) -> None:
+        if not self.workshop.any_row(_DISABLED):
+            return
         _, listed = await self.insist("GET", "/v1/endpoints?limit=200")
         for endpoint in listed["data"]:
             if not endpoint["enabled"]:
