@@ -75,15 +75,21 @@ class Timekeeper:
             self._since = now if doubtful_since is None else min(now, doubtful_since)
 
     def sync(self, tx: Tx) -> None:
-        """Syncs the clock, within any transaction. If it was set by a second or more, `keep` shifts pending times."""
-        corrected = self._store.sync_clock(tx)
+        """Syncs the clock if it is the database's, within any transaction; `keep` does the rest."""
+        if self._store.uses_database_clock:
+            self._note(self._store.sync_clock(tx))
+
+    def _note(self, corrected: int) -> None:
         if abs(corrected) >= SECOND:  # less is drift, which `sync_clock` corrects
             now = self._clock()
             self._corrections.append(_Correction(corrected, now))
             self._sure_from = now + UNSURE
 
     async def keep(self) -> None:
-        """Shifts pending times if the clock was set by a second or more since the last call. Raises StoreError."""
+        """Syncs the clock if it is the machine's. Shifts pending times if a clock was set by a second or more since the
+        last call, as soon as can be: until then the ledgers have times of the clock before. Raises StoreError."""
+        if not self._store.uses_database_clock:
+            self._note(self._store.sync_clock())
         if self._corrections:
             await self._follow()
         now = self._clock()

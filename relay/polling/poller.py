@@ -72,8 +72,8 @@ class DuePolls:
 
     unconfirmed: Mapping[str, int]
     """The number of unconfirmed jobs that are due, by API key."""
-    opens_at: Instant
-    """When the budget has a request: not after the time at which this was read, unless it is spent."""
+    opens_at: Instant | None
+    """When the budget has a request again; None if it has one."""
 
 
 class Poller:
@@ -131,7 +131,7 @@ class Poller:
                 continue
             ledger, rate_limit = workspaces.decode_ledger(pending.ledger), self.rate_limits[workspace]
             if allowed_now(ledger, rate_limit, now, 1):
-                due[workspace] = DuePolls(watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED), now)
+                due[workspace] = DuePolls(watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED), None)
             else:
                 due[workspace] = DuePolls({}, request_budget.next_allowed_at(ledger, rate_limit, now))
         return due
@@ -144,7 +144,7 @@ class Poller:
             if free_slots <= 0:
                 return
             leased, opens_at = list[Watch](), found.opens_at
-            if opens_at <= now:
+            if opens_at is None:
                 leased, opens_at = await self._lease_some(workspace, found.unconfirmed, free_slots, now)
             self._spent[workspace] = min(opens_at, now + SECOND)
             self._report_budget(workspace, bool(leased), opens_at, now)

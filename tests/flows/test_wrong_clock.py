@@ -180,7 +180,6 @@ async def test_plan_that_waits_for_the_store_follows_the_clock(sqlite_url: str) 
             await asyncio.to_thread(is_busy.wait, 20)
             group.create_task(store.write_together(plan, None))
             one.wrong = 0
-            await store.read(keeper.sync)
             group.create_task(keeper.keep())
             async with asyncio.timeout(20):
                 while not store._writer._single:  # the shift waits too

@@ -199,8 +199,8 @@ class Store:
         self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
 
-    def sync_clock(self, tx: Tx) -> int:
-        """Corrects the clock by its source; returns the correction in milliseconds.
+    def sync_clock(self, tx: Tx | None = None) -> int:
+        """Corrects the clock by its source; returns the correction in milliseconds. The database's clock needs `tx`.
 
         After a large correction the caller shifts pending times (`clock_shift`). A transaction that fails afterwards
         does not undo the correction, so the caller keeps what is returned.
@@ -276,8 +276,8 @@ def _begin(clock: Callable[[], Instant], tx: Tx) -> int:
     return clock.begin(last_seen) if isinstance(clock, MachineClock) and last_seen is not None else 0
 
 
-def _set(clock: Callable[[], Instant], tx: Tx) -> int:
-    if isinstance(clock, DatabaseClock):
+def _set(clock: Callable[[], Instant], tx: Tx | None) -> int:
+    if isinstance(clock, DatabaseClock) and tx is not None:
         return clock.sync(lambda: dialect.now(tx))
     return clock.sync(clock.machine) if isinstance(clock, MachineClock) else 0
 
