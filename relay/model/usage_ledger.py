@@ -66,6 +66,17 @@ def shifted(ledger: UsageLedger, by: int) -> UsageLedger:
     )
 
 
+def set_back(ledger: UsageLedger, by: int, now: Instant) -> UsageLedger:
+    """As `shifted`, for a clock that was set back to `now`. What is not ahead of `now` stays, as the clock may have
+    recorded it since it was set: moved back as well it would count no longer."""
+
+    def ahead(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+        stays = tuple(entry for entry in entries if entry[0] <= now // width)
+        return merge_bins((*stays, *shift_bins(entries[len(stays) :], width, by)))
+
+    return replace(shifted(ledger, by), seconds=ahead(ledger.seconds, BIN), buckets=ahead(ledger.buckets, BUCKET))
+
+
 def moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
     """The ledger in which requests spent before `before` count `by` milliseconds longer, or shorter if it is negative.
 

@@ -109,7 +109,7 @@ def shift_pending_times(
         tx.execute(statement, {"by": by, "since": since, "set_at": set_at})
     for row in tx.execute(_LOCK_LEDGERS).all():
         ledger = decode_ledger(row.ledger)
-        shifted = usage_ledger.shifted(ledger, by)
+        shifted = usage_ledger.shifted(ledger, by) if by > 0 else usage_ledger.set_back(ledger, by, now)
         if not since <= ledger.limited_at <= set_at:  # the pause began by the right clock
             shifted = replace(shifted, limited_at=ledger.limited_at, paused_until=ledger.paused_until)
         else:

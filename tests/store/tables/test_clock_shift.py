@@ -224,3 +224,20 @@ async def test_held_delivery_stays_held_when_the_clock_is_set(store: Store) -> N
     await store.write(lambda tx: tx.execute(update(deliveries), {"next_attempt_at": None}))
     await store.write(lambda tx: clock_shift.shift_pending_times(tx, -HOUR, -HOUR, NOON, NOON - HOUR))
     assert await store.read(next_delivery_due) is None
+
+
+async def test_request_spent_just_before_times_follow_a_clock_that_was_set_back_counts(store: Store) -> None:
+    """A poll may be spent between the setting of the clock and the shift, which the ledger notes by the new clock, and
+    what was spent before with it: moved back as well, they would be forgotten (found by the simulator)."""
+    now, allowance = NOON - HOUR, RateLimit(10, 100, 1.0)
+
+    def spend_and_shift(tx: Tx) -> None:
+        state = workspaces.lock(tx, "default")
+        spent = request_budget.spend(request_budget.spend(state.ledger, 2, NOON), 1, now)
+        workspaces.save(tx, replace(state, ledger=spent))
+        clock_shift.shift_pending_times(tx, -HOUR, -HOUR, NOON - MINUTE, now)
+
+    await store.write(spend_and_shift)
+    ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
+    left = request_budget.remaining(ledger, allowance, now)
+    assert (left.minute, left.day) == (7, 97)
