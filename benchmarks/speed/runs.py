@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from benchmarks.speed.cores import OURS, ROOT
-from relay.cli.serve import tune_gc
+from relay.cli.serve import tune_interpreter
 
 Subject = Callable[..., Any]
 """An async function of a module, whose arguments and result are JSON."""
@@ -69,7 +69,7 @@ def main(place: str, core: int, asked: dict[str, Any]) -> None:
     os.sched_setaffinity(0, {core})
     module, _, name = place.partition(":")
     subject = getattr(importlib.import_module(module), name)
-    tune_gc()  # as `relay serve` does; the bare loops are to have no less
+    tune_interpreter()  # as `relay serve` does; the bare loops are to have no less
     print(json.dumps(asyncio.run(subject(**asked))))
 
 

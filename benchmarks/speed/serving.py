@@ -29,7 +29,7 @@ from starlette.routing import Route
 from benchmarks import machine
 from benchmarks.speed.cores import OURS, ROOT
 from relay import config
-from relay.cli.serve import tune_gc
+from relay.cli.serve import tune_interpreter
 from relay.service import Relay
 from relay.store.engine.database import Store, Tx
 from relay.web.app import create_app
@@ -166,7 +166,7 @@ async def _serve(what: str, wish: config.Config) -> None:
         app = create_app(relay, owns_relay=False)
     served = server_config(app)
     served.host, served.port = wish.server.host, wish.server.port
-    tune_gc()
+    tune_interpreter()
     await uvicorn.Server(served).serve()
 
 
