@@ -125,7 +125,7 @@ class Poller:
         for workspace in list(self._clients):
             if self._is_spent(workspace, now):
                 continue
-            pending = waiting.get(workspace) or PendingPolls(watches.next_due(tx, workspace), None, None)
+            pending = pending_work.polls_of(tx, workspace, waiting)
             is_paused = pending.paused_until is not None and pending.paused_until > now
             if pending.due_at is None or pending.due_at > now or is_paused:
                 continue

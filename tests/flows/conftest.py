@@ -1,14 +1,13 @@
 """A whole relay in one loop: the shipped sandbox and receiver on real sockets, time moved by hand."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import bindparam, func, select
 
 from relay import config, registration
 from relay.config import Config
@@ -19,10 +18,9 @@ from relay.sandbox.exec_server import SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Received, Receiver
 from relay.service import Relay
-from relay.store.engine import schema
 from relay.store.engine.database import Tx
 from relay.store.engine.paging import Page
-from relay.store.tables import deliveries, watches
+from relay.store.tables import deliveries, pending_work, watches
 from relay.store.tables.filters import DeliveryFilter
 from relay.telemetry import Tracer
 from relay.verify import InvalidBody, Unverified, verify
@@ -96,11 +94,7 @@ class World:
     async def next_due(self) -> Instant | None:
         """When the next poll or delivery is due."""
         names = list(self.relay.clients)
-
-        def due(tx: Tx) -> list[Instant]:
-            return [at for name in names for at in next_due(tx, name)]
-
-        return min(await self.relay.store.read(due), default=None)
+        return min(await self.relay.store.read(lambda tx: next_due(tx, names)), default=None)
 
     async def advance(self, ms: int) -> None:
         """Moves time on, stopping wherever something is due."""
@@ -128,21 +122,15 @@ class World:
         return [one for one in self.receiver.received if path in (None, one.path)]
 
 
-_WATCHES, _WORKSPACES, _DELIVERIES = schema.watches.c, schema.workspaces.c, schema.deliveries.c
-_NEXT_POLL = select(func.min(_WATCHES.next_poll_at)).where(
-    _WATCHES.workspace == bindparam("of"), _WATCHES.next_poll_at.is_not(None)
-)
-_PAUSED_UNTIL = select(_WORKSPACES.paused_until).where(_WORKSPACES.name == bindparam("of"))
-_NEXT_ATTEMPT = select(func.min(_DELIVERIES.next_attempt_at)).where(_DELIVERIES.next_attempt_at.is_not(None))
-_NEXT_DUE = select(_NEXT_POLL.scalar_subquery(), _PAUSED_UNTIL.scalar_subquery(), _NEXT_ATTEMPT.scalar_subquery())
-"""Asked after every step of a world: one statement, built once."""
-
-
-def next_due(tx: Tx, workspace: str) -> list[Instant]:
-    """When the workspace's next poll is due, not before the end of its pause, and when the next delivery of any is."""
-    poll, paused_until, delivery = tx.execute(_NEXT_DUE, {"of": workspace}).one()
-    polls = [] if poll is None else [max(poll, paused_until or 0)]
-    return polls if delivery is None else [*polls, delivery]
+def next_due(tx: Tx, workspaces: Iterable[str]) -> list[Instant]:
+    """When the next poll of each workspace is due, not before the end of its pause, and when the next delivery is."""
+    work = pending_work.find(tx)
+    found = [] if work.delivery_due_at is None else [work.delivery_due_at]
+    for workspace in workspaces:
+        polls = pending_work.polls_of(tx, workspace, work.polls)
+        if polls.due_at is not None:
+            found.append(max(polls.due_at, polls.paused_until or 0))
+    return found
 
 
 @asynccontextmanager

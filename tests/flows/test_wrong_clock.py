@@ -185,7 +185,7 @@ async def test_plan_that_waits_for_the_store_follows_the_clock(sqlite_url: str) 
                 while not store._writer._single:  # the shift waits too
                     await asyncio.sleep(0.01)
             goes_on.set()
-        [due] = await store.read(lambda tx: next_due(tx, "default"))
+        [due] = await store.read(lambda tx: next_due(tx, ["default"]))
         assert due <= one.world.clock() + 5 * SECOND
 
 

@@ -26,11 +26,6 @@ from relay.store.engine.database import Tx
 from relay.store.engine.schema import events
 from relay.store.tables import event_feed
 
-_OF_JOB = (
-    select(events)
-    .where(events.c.workspace == bindparam("of"), events.c.job_id == bindparam("of_job"))
-    .order_by(events.c.created_at)
-)
 _OF_JOBS = (
     select(events)
     .where(events.c.workspace == bindparam("of"), events.c.job_id.in_(bindparam("of_jobs", expanding=True)))
@@ -77,7 +72,7 @@ def get(tx: Tx, id: str) -> Event | None:
 
 
 def for_jobs(tx: Tx, workspace: str, job_ids: Sequence[str]) -> dict[str, list[Event]]:
-    """As `for_job`, for several jobs of a workspace, by job id; a job without an event is left out."""
+    """All events of some jobs of a workspace, by job id, oldest first; a job without an event is left out."""
     found = defaultdict[str, list[Event]](list)
     for row in tx.execute(_OF_JOBS, {"of": workspace, "of_jobs": list(job_ids)}):
         found[row.job_id].append(_event(row))
@@ -86,7 +81,7 @@ def for_jobs(tx: Tx, workspace: str, job_ids: Sequence[str]) -> dict[str, list[E
 
 def for_job(tx: Tx, workspace: str, job_id: str) -> list[Event]:
     """All events of a job, oldest first."""
-    return [_event(row) for row in tx.execute(_OF_JOB, {"of": workspace, "of_job": job_id})]
+    return for_jobs(tx, workspace, [job_id]).get(job_id, [])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from relay.model import Instant
 from relay.store.engine import dialect
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import deliveries, replays, sending, watches, workspaces
+from relay.store.tables import watches as watching
 from relay.store.tables.event_feed import OLDEST_UNNUMBERED
 from relay.store.tables.sending import Suspension
 
@@ -59,7 +60,7 @@ class PendingWork:
     is_replaying: bool
     """Whether a replay goes on."""
     polls: Mapping[str, PendingPolls]
-    """By workspace; one that no relay has locked yet is left out."""
+    """By workspace; one that no relay has locked yet is left out, so ask `polls_of`."""
 
 
 def find(tx: Tx) -> PendingWork:
@@ -77,3 +78,8 @@ def find(tx: Tx) -> PendingWork:
             if one.name is not None
         },
     )
+
+
+def polls_of(tx: Tx, workspace: str, found: Mapping[str, PendingPolls]) -> PendingPolls:
+    """What decides whether a workspace is polled now; `found` is what `find` has found in this transaction."""
+    return found.get(workspace) or PendingPolls(watching.next_due(tx, workspace), None, None)
