@@ -59,7 +59,7 @@ def draw(seed: int) -> Plan:
     rng = random.Random(f"plan {seed}")
     relays = rng.choice((1, 2, 2, 3))
     active = rng.uniform(15, 60)
-    possible = [kind for kind in KINDS if kind not in (_OF_ONE if relays > 1 else _OF_SEVERAL)]
+    possible = [kind for kind in KINDS if relays == 1 or kind not in _OF_ONE]
     kinds = sorted(kind for kind in possible if rng.random() < (0.03 if kind in _RARE else 0.3))
     acts = list[Act]()
     for kind in kinds:
@@ -143,7 +143,6 @@ KINDS: Mapping[str, Callable[[random.Random, Act], Act]] = {
 """Every kind, and how its values are drawn."""
 
 _OF_ONE = frozenset({"clock set", "restore"})
-_OF_SEVERAL: frozenset[str] = frozenset()
 _RARE = frozenset({"outage"})
 """Kinds that take long to simulate."""
 _ONCE = frozenset({"outage", "restore", "exec key changed"})

@@ -14,8 +14,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 BEYOND_A_SCHEMA = frozenset(
     """unknown_endpoint unknown_workspace invalid_cursor invalid_url https_required blocked_address invalid_headers
     invalid_metadata missing_field two_endpoints no_public_url wait_without_after two_cursors two_formats
-    quiet_not_possible invalid_quiet digest_not_possible invalid_digest unknown_fallback invalid_fallback
-    wrong_format""".split()
+    headers_not_possible quiet_not_possible invalid_quiet digest_not_possible invalid_digest fallback_not_possible
+    unknown_fallback invalid_fallback wrong_format""".split()
 )
 """Codes of refusals for reasons that the schemas leave out: what is stored, where a URL leads, how deep something is,
 and fields that contradict each other."""

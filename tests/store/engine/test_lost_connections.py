@@ -55,7 +55,7 @@ async def test_store_recovers_after_all_connections_are_cut(postgres_url: str, s
 async def test_cut_transaction_is_retried_once(postgres_url: str, server: psycopg.Connection) -> None:
     """Its writes before the cut are rolled back, and the rest of its batch is committed."""
     store = await Store.open(postgres_url)
-    await store.write_nothing()  # the first write starts the thread, and would be a batch of its own
+    all_wait = threading.Event()
     tries: list[int] = []
 
     def work(tx: Tx) -> bool:
@@ -68,10 +68,15 @@ async def test_cut_transaction_is_retried_once(postgres_url: str, server: psycop
     def fails(tx: Tx) -> None:
         raise LookupError("its own fault")
 
-    wishes = [store.write(fails), store.write(lambda tx: idempotency.store(tx, keep("a"))), store.write(work)]
-    results = await asyncio.gather(*wishes, store.write(fails), return_exceptions=True)
-    assert [type(result) for result in results] == [LookupError, bool, bool, LookupError]
-    assert results[1:3] == [True, True]
+    # The writer waits until all have come: else it may begin with some of them, and the rest would be another batch.
+    wishes = [store.write(lambda tx: all_wait.wait(30)), store.write(fails)]
+    wishes += [store.write(lambda tx: idempotency.store(tx, keep("a"))), store.write(work)]
+    together = asyncio.gather(*wishes, store.write(fails), return_exceptions=True)
+    await asyncio.sleep(0)
+    all_wait.set()
+    results = await together
+    assert [type(result) for result in results] == [bool, LookupError, bool, bool, LookupError]
+    assert results[2:4] == [True, True]
     assert len(tries) == 2
     await store.aclose()
 
