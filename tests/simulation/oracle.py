@@ -62,10 +62,12 @@ def _verdict(world: World) -> Verdict:
 
 
 def _lasting(world: World, body: bytes) -> str:
-    """What of a body outlasts a restore. Not the id of its registration: one that the backup did not know was made
-    again, with another. Nor the scenario if Exec has sent wrong ones: asked again, it may send the right one."""
+    """What of a body outlasts a restore. Not its registration and the metadata of that: one that the backup did not
+    know was made again, with another id, and now maybe before the end. Nor the scenario if Exec has sent wrong ones:
+    asked again, it may send the right one."""
     said = json.loads(body)
-    said["data"].pop("registration")
+    for name in ("registration", "metadata"):
+        said["data"].pop(name)
     if any(one.fault == "wrong_shape" for one in world.exec.records.requests):
         said["data"]["job"].pop("scenario")
     return json.dumps(said)

@@ -66,8 +66,8 @@ _SHIFT_LEASES = tuple(
     )
 )
 _APART = 10 * MINUTE
-"""After a correction by more than this, leases of the old clock ended before the new clock's `now`, or end later than
-any that the new clock gave."""
+"""After a correction by more than this, leases of the old clock end before it was found, or later than any that the new
+clock gave."""
 _NO_LIMIT = 2**62
 _FOLLOWED, _STARTED, _SURE_FROM = "clock followed", "clock started", "clock sure from"
 """Rows of `leader_leases`, by the relay whose clock was set last. Their `until` is how many corrections of its clock
@@ -99,10 +99,11 @@ def shift_pending_times(
     recorded it, before the clock was set back.
     """
     set_at = now - by
-    planned_before = (now if found_at is None else found_at) if plans_by > 0 else _NO_LIMIT
+    found_at = now if found_at is None else found_at
+    planned_before = found_at if plans_by > 0 else _NO_LIMIT
     for statement in _SHIFT_PENDING if plans_by else ():
         tx.execute(statement, {"by": plans_by, "planned_before": planned_before})
-    latest, earliest = now if by > _APART else _NO_LIMIT, now + _APART if by < -_APART else -_NO_LIMIT
+    latest, earliest = found_at if by > _APART else _NO_LIMIT, now + _APART if by < -_APART else -_NO_LIMIT
     for statement in _SHIFT_LEASES:
         tx.execute(statement, {"by": by, "latest": latest, "earliest": earliest})
     for statement in _SHIFT_RECORDED:

@@ -133,6 +133,18 @@ async def test_leases_of_the_new_clock_are_not_shifted(store: Store) -> None:
     assert (poll, attempt) == (now + MINUTE, now + MINUTE)
 
 
+async def test_leases_of_the_new_clock_are_not_shifted_if_it_takes_long(store: Store) -> None:
+    """As before; then the relay stood still for longer than the lease."""
+    await fill(store)
+    found_at = NOON + 2 * HOUR
+    await store.write(lambda tx: claim_due(tx, found_at, found_at + 14 * SECOND))
+    await store.write(lambda tx: watches.lease(tx, [WATCH], found_at + 14 * SECOND))
+    now = found_at + 25 * SECOND
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, 2 * HOUR, 0, NOON, now, found_at))
+    poll, attempt, *_ = await planned(store)
+    assert (poll, attempt) == (found_at + 14 * SECOND, found_at + 14 * SECOND)
+
+
 async def test_leases_of_a_clock_that_was_set_back_are_not_shifted(store: Store) -> None:
     """One that is given between the correction and the shift would end at once, and the attempt be made again."""
     await fill(store)
