@@ -101,9 +101,10 @@ def _signature(receipt: Receipt, found: Found) -> Iterator[str]:
     for number in used:
         if number is None or number + 1 >= len(found.rotations):
             continue
-        replaced_at = found.rotations[number + 1].answered_at
-        if replaced_at is not None and receipt.at > replaced_at + DAY + MINUTE:
-            yield f"a secret signed {receipt.at - replaced_at} ms after it was replaced"
+        later = found.rotations[number + 1]
+        # A relay that is off when its clock is set right can't know that it planned by a wrong one.
+        if later.answered_at is not None and receipt.at > later.answered_at + DAY + MINUTE + later.ahead:
+            yield f"a secret signed {receipt.at - later.answered_at} ms after it was replaced"
 
 
 def _sign(secret: str, receipt: Receipt) -> str:

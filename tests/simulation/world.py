@@ -69,6 +69,8 @@ class Rotation:
 
     secret: str
     answered_at: Instant | None = None
+    ahead: int = 0
+    """How far ahead the relay's clock may have been then, in milliseconds."""
 
 
 @dataclass(slots=True)
@@ -508,18 +510,18 @@ class World:
         machine.wrong = 0
         self.disturbed(60)
 
-    async def _rotate(self, act: Act, _: Machine) -> None:
+    async def _rotate(self, act: Act, machine: Machine) -> None:
         if self._rotating is None:
             return
         async with self._rotation:  # which of two that are under way comes last, nobody knows
             number = len(self.found.rotations)
-            rotation = Rotation("whsec_" + f"{number:04d}" * 8)
+            rotation = Rotation("whsec_" + f"{number:04d}" * 8, ahead=max(0, machine.wrong))
             self.found.rotations.append(rotation)
             status, _answer = await self.insist(
                 "POST", f"/v1/endpoints/{self._rotating}/rotate-secret", {"secret": rotation.secret}
             )
             if status == 200:
-                rotation.answered_at = self.wall()
+                rotation.answered_at, rotation.ahead = self.wall(), max(rotation.ahead, machine.wrong)
 
     async def _disable(self, act: Act, _: Machine) -> None:
         if self._rotating is None:
