@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from relay import formats
-from relay.model import Actor, AuditAction, Instant, to_rfc3339
+from relay.model import Actor, AuditAction, to_rfc3339
 from relay.store import Store, Tx
 from relay.store.engine.paging import WalkPosition
 from relay.store.tables import audit, deliveries
@@ -34,7 +34,7 @@ async def count_matching(
 
 
 async def resend_matching(
-    store: Store, filter: DeliveryFilter, limit: int, now: Instant, wake: Callable[[], None], actor: Actor
+    store: Store, filter: DeliveryFilter, limit: int, wake: Callable[[], None], actor: Actor
 ) -> int:
     """Makes at most `limit` deliveries due again, oldest first. Returns how many. Calls `wake` after each batch.
 
@@ -44,6 +44,7 @@ async def resend_matching(
     count, cursor = 0, None
 
     def work(tx: Tx) -> tuple[int, WalkPosition | None]:
+        now = store.clock()  # for each batch: the clock may be set in between
         if count == 0:
             audit.add(
                 tx, actor, AuditAction.DELIVERIES_RESENT, now, filter.endpoint_id, None, **_described(filter, limit)

@@ -100,7 +100,7 @@ async def resend_deliveries(call: RequestContext, body: ResendRequest) -> Respon
     number_resent = 0
     if not body.dry_run:
         limit = min(ready, body.limit or ready)
-        number_resent = await resend_matching(store, selected, limit, call.now, call.relay.wake, call.actor)
+        number_resent = await resend_matching(store, selected, limit, call.relay.wake, call.actor)
     answer = ResendResponse(
         count=ready if body.dry_run else number_resent,
         remaining=0 if body.dry_run else max(0, ready - number_resent),

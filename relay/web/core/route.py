@@ -41,9 +41,14 @@ class RequestContext:
     relay: Relay
     request: Request
     caller: Caller
-    now: Instant
     raw_body: Any = None
     """The body's JSON as sent."""
+
+    @property
+    def now(self) -> Instant:
+        """The time. It is asked anew each time: the clock may be set while the call waits for the store, and what is
+        planned by the time before would be hours late."""
+        return self.relay.clock()
 
     @property
     def actor(self) -> Actor:
@@ -116,7 +121,7 @@ class ApiRoute:
         raw_body = None
         if self.body is not None:
             arguments["body"], raw_body = await request_parsing.parse_body(request, self.body, self.body_may_be_empty)
-        return await self.handler(RequestContext(relay, request, caller, relay.clock(), raw_body), **arguments)
+        return await self.handler(RequestContext(relay, request, caller, raw_body), **arguments)
 
 
 def api_route(

@@ -87,7 +87,7 @@ async def resend_some(page: PageRequest, form: Mapping[str, str]) -> Response:
     store = page.relay.store
     selected = replace(await store.read(filters.of_deliveries), ended_before=page.now)
     count = await count_matching(store, selected, sendable=True)
-    await resend_matching(store, selected, count, page.now, page.relay.wake, page.actor)
+    await resend_matching(store, selected, count, page.relay.wake, page.actor)
     url = template_filters.url_with_query("/deliveries", **filters.parameters | {"status": "pending"})
     return redirect_with_notice(page, url, "all-resent")
 
@@ -101,7 +101,7 @@ async def _resend_selected(page: PageRequest, ids: tuple[str, ...]) -> None:
             if deliveries.retry_now(tx, id, page.now, page.actor.name):
                 audit.add(tx, page.actor, AuditAction.DELIVERY_RESENT, page.now, id)
 
-    await resend_matching(store, DeliveryFilter(ids=ids), len(ids), page.now, page.relay.wake, page.actor)
+    await resend_matching(store, DeliveryFilter(ids=ids), len(ids), page.relay.wake, page.actor)
     await store.write(retry, at_end=True)
     page.relay.wake()
 

@@ -69,9 +69,13 @@ class PageRequest:
     relay: Relay
     request: Request
     user: CurrentUser
-    now: Instant
     change_token: str = ""
     """The store's change token before the page was read, if the page gets live updates; else ""."""
+
+    @property
+    def now(self) -> Instant:
+        """The time, asked anew each time, as `RequestContext.now` is."""
+        return self.relay.clock()
 
     def query(self, name: str) -> str | None:
         """A query parameter; None if it is absent or empty."""
@@ -126,9 +130,9 @@ def page_route(
 
     async def handle(request: Request) -> Response:
         relay: Relay = request.app.state.relay
-        page = PageRequest(relay, request, session.ANONYMOUS, relay.clock())
+        page = PageRequest(relay, request, session.ANONYMOUS)
         try:
-            page = PageRequest(relay, request, await session.load_session(request, relay, page.now), page.now)
+            page = PageRequest(relay, request, await session.load_session(request, relay, page.now))
             arguments: dict[str, Any] = dict(request.path_params)
             if method == "POST":
                 arguments["form"] = await _form(request)
