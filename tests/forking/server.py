@@ -25,6 +25,8 @@ from typing import NoReturn
 import relay
 
 LATER = (
+    "alembic.command",
+    "alembic.config",
     "anyio._backends._asyncio",
     "psycopg",
     "sqlalchemy.dialects.postgresql.psycopg",
@@ -32,7 +34,7 @@ LATER = (
     "uvicorn.lifespan.on",
     "uvicorn.protocols.http.h11_impl",
 )
-"""What the relay's libraries import only when they are used."""
+"""What the relay and its libraries import only when it is used."""
 NEVER = ("relay.__main__", "relay.store.migrations.")
 """Not for import: a program, and what alembic loads by itself."""
 
