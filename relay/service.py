@@ -246,6 +246,7 @@ class Relay:
             self.timekeeper.seen_since,
             self.waiters.wake,
             self.operator.store,
+            self.timekeeper.may_spend,
         )
         self._job_creator = JobCreator(
             store, self.clients, self.poller, clock, self.telemetry, config.server.public_url

@@ -45,6 +45,7 @@ class Timekeeper:
         """How many corrections of this run pending times have followed."""
         self._set_back = 0
         self._counted_longer = 0
+        self._is_syncing = False
 
     async def begin(self) -> None:
         """Starts the run. Raises StoreError."""
@@ -89,7 +90,9 @@ class Timekeeper:
         """Syncs the clock if it is the machine's. Shifts pending times if a clock was set by a second or more since the
         last call, as soon as can be: until then the ledgers have times of the clock before. Raises StoreError."""
         if not self._store.uses_database_clock:
+            self._is_syncing = True  # a transaction on another thread may read the clock before the correction is noted
             self._note(self._store.sync_clock())
+            self._is_syncing = False
         if self._corrections:
             await self._follow()
         now = self._clock()
@@ -149,6 +152,11 @@ class Timekeeper:
         self._since, self._set_back = self._since + by, max(0, self._set_back - by)
         self._written_at += by
         self._counted_longer = max(0, self._counted_longer + min(by, 0))
+
+    def may_spend(self) -> bool:
+        """Whether the ledgers go by the clock that was read just before. If it was set forward and they have not
+        followed, all requests seem to have been spent long ago."""
+        return not (self._is_syncing or self._corrections)
 
     def is_sure(self) -> bool:
         """Whether the clock has run long enough without being set, so that ages can be trusted."""

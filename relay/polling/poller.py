@@ -29,7 +29,7 @@ from relay.polling import request_budget
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
 from relay.polling.poll_recorder import AnsweredPoll, PollRecorder, Reservation
-from relay.polling.request_budget import MARGIN, RateLimit, allowed_now, spend
+from relay.polling.request_budget import RateLimit, allowed_now, is_late, spend
 from relay.polling.schedule.key_turns import take_turns
 from relay.polling.schedule.next_poll import IntervalPolicy, poll_state_of
 from relay.polling.schedule.policy import (
@@ -92,11 +92,13 @@ class Poller:
         seen_since: Callable[[], Instant] = lambda: 0,
         on_end: Callable[[str], None] = lambda _: None,
         store_news: Callable[[Tx, Sequence[News]], None] = lambda tx, news: None,
+        may_spend: Callable[[], bool] = lambda: True,
     ) -> None:
         """`reserve` reserves slots for the deliveries that a poll inserts; `on_events` is called after events are
         recorded, and `on_end` with the id of a job that is no longer polled. `store_news` stores news for the operator
         in the transaction of the poll that brings them. Ages count from `seen_since` at the
-        earliest, because earlier times may come from a wrong clock."""
+        earliest, because earlier times may come from a wrong clock. Nothing is spent unless `may_spend` says, after
+        the clock was read, that the ledgers go by it."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._reserve, self._on_events, self._on_end = telemetry, reserve, on_events, on_end
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
@@ -112,6 +114,7 @@ class Poller:
         self._health: defaultdict[str, ExecHealth] = defaultdict(ExecHealth)
         self._in_flight: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
+        self.may_spend = may_spend
 
     async def tick(self) -> None:
         """Starts every poll that is due and that budget and concurrency allow. Raises StoreError."""
@@ -230,7 +233,7 @@ class Poller:
         Locks the workspace, then reads the clock, so that all requests that other relays spent are in the past.
         """
         state, now = workspaces.lock(tx, workspace), self._clock()
-        if state.paused_until is not None and state.paused_until > now:
+        if not self.may_spend() or (state.paused_until is not None and state.paused_until > now):
             return [], now
         ledger, rate_limit = state.ledger, self.rate_limits[workspace]
         if (allowed := allowed_now(ledger, rate_limit, now, free_slots)) <= 0:
@@ -387,9 +390,8 @@ class Poller:
             self._telemetry.log.error(text, confirmed.owner, confirmed.workspace, error)
 
     def _is_late(self, watch: Watch) -> bool:
-        """Whether the process stood still, or the commit took long, since the budget was spent: the ledger counts the
-        request from then on, and it would leave later than that allows for."""
-        return watch.next_poll_at is not None and self._clock() - (watch.next_poll_at - self._lease) > MARGIN
+        """Whether the request of a leased watch has to be spent again."""
+        return watch.next_poll_at is not None and is_late(watch.next_poll_at - self._lease, self._clock())
 
     async def _release(self, watch: Watch) -> None:
         """Makes the watch due again, as its poll is not made."""
@@ -416,24 +418,31 @@ class Poller:
         self._telemetry.log.warning(text, watch.job_id, watch.workspace, ", ".join(names))
 
     async def _may_repeat(self, workspace: str) -> bool:
-        """Spends one more request of the budget for a poll in flight. Returns False if the budget has none."""
+        """Spends one more request of the budget for a poll in flight, and again if that took so long that it would be
+        late too. Returns False if the budget has none."""
         try:
-            return await self._store.write_together(self._spend, workspace)
+            while (spent_at := await self._store.write_together(self._spend, workspace)) is not None:
+                if not is_late(spent_at, self._clock()):
+                    return True
         except StoreError:
             return False  # the poll fails; the job is polled again when the store works
+        return False
 
-    def _spend(self, tx: Tx, requests: Sequence[str]) -> list[bool]:
-        """Spends a request for each of these names of workspaces. False for those that the budget has none for."""
+    def _spend(self, tx: Tx, requests: Sequence[str]) -> list[Instant | None]:
+        """Spends a request for each of these names of workspaces, and returns when. None for those that the budget has
+        none for."""
         allowed: dict[str, int] = {}
+        spent_at: dict[str, Instant] = {}
         for workspace, number in sorted(Counter(requests).items()):
             state = workspaces.lock(tx, workspace)
-            now = self._clock()
-            allowed[workspace] = allowed_now(state.ledger, self.rate_limits[workspace], now, number)
+            now = spent_at[workspace] = self._clock()
+            within = allowed_now(state.ledger, self.rate_limits[workspace], now, number)
+            allowed[workspace] = within if self.may_spend() else 0
             if allowed[workspace]:
                 workspaces.save(tx, replace(state, ledger=spend(state.ledger, allowed[workspace], now)))
-        results = []
+        results: list[Instant | None] = []
         for workspace in requests:
-            results.append(allowed[workspace] > 0)
+            results.append(spent_at[workspace] if allowed[workspace] > 0 else None)
             allowed[workspace] -= 1
         return results
 

@@ -15,7 +15,7 @@ from relay.errors import Conflict, StoreError
 from relay.model import DAY, Instant, ScenarioJob, new_id
 from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected
 from relay.polling import ExecClient, Poller, RateLimit
-from relay.polling.request_budget import allowed_now, next_allowed_at, spend
+from relay.polling.request_budget import MARGIN, allowed_now, is_late, next_allowed_at, spend
 from relay.polling.schedule.next_poll import poll_state_of
 from relay.polling.transitions import Policy
 from relay.registration import exec_callback_tokens
@@ -40,8 +40,9 @@ class ExecJobRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A request of the budget is spent, and Exec may be asked; or `job` exists from an earlier call."""
+    """A request of the budget was spent at `at`, and Exec may be asked; or `job` exists from an earlier call."""
 
+    at: Instant
     job: ScenarioJob | None
 
 
@@ -94,15 +95,14 @@ class JobCreator:
         polling at once; None: if callbacks arrived lately. Raises Conflict if the request_id was used for another job,
         RequestError for a registration that is refused, StoreError if nothing was created.
         """
-        workspace, rate_limit = registration.workspace, self._poller.rate_limits[registration.workspace]
-        reserved = await self._store.write(
-            lambda tx: reserve_request(tx, workspace, rate_limit, request.request_id, request.fields, self._clock)
-        )
+        workspace = registration.workspace
+        token = await self._store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, workspace))
+        reserved = await self._reserve(workspace, request)
         if isinstance(reserved, Throttled):
             return reserved
         job = reserved.job
         if job is None:
-            result = await self._send(workspace, request)
+            result = await self._send(workspace, request, exec_callback_tokens.url_of(token, self._public_url))
             if not isinstance(result, JobCreated):
                 return result
             job = result.job
@@ -111,9 +111,19 @@ class JobCreator:
         except StoreError as error:
             return NotRegistered(error)
 
-    async def _send(self, workspace: str, request: ExecJobRequest) -> CreateJobResult:
-        token = await self._store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, workspace))
-        url = exec_callback_tokens.url_of(token, self._public_url)
+    async def _reserve(self, workspace: str, request: ExecJobRequest) -> Reserved | Throttled:
+        """As `reserve_request`, and again if that took so long that the request would be late."""
+        rate_limit, may_spend = self._poller.rate_limits[workspace], self._poller.may_spend
+        while True:
+            reserved = await self._store.write(
+                lambda tx: reserve_request(
+                    tx, workspace, rate_limit, request.request_id, request.fields, self._clock, may_spend
+                )
+            )
+            if isinstance(reserved, Throttled) or reserved.job or not is_late(reserved.at, self._clock()):
+                return reserved
+
+    async def _send(self, workspace: str, request: ExecJobRequest, url: str | None) -> CreateJobResult:
         result = await self._clients[workspace].create({**request.fields, **({"callback_url": url} if url else {})})
         self._telemetry.job_creation_done(workspace, result)
         return result
@@ -162,6 +172,7 @@ def reserve_request(
     request_id: str,
     fields: Mapping[str, Any],
     clock: Callable[[], Instant],
+    may_spend: Callable[[], bool] = lambda: True,
 ) -> Reserved | Throttled:
     """Spends one of the workspace's requests before Exec is asked: a crash can waste it, but never overdraw the budget.
 
@@ -173,13 +184,15 @@ def reserve_request(
         if stored.request_hash != idempotency.fingerprint(fields):
             text = "this request_id was used for another job; take a new one for a new job"
             raise Conflict("request_id_reused", text, "request_id")
-        return Reserved(ScenarioJob.model_validate_json(stored.answer))
+        return Reserved(now, ScenarioJob.model_validate_json(stored.answer))
     ledger = state.ledger
+    if not may_spend():
+        return Throttled(now + MARGIN)
     is_paused = state.paused_until is not None and state.paused_until > now
     if is_paused or allowed_now(ledger, rate_limit, now, 1) < 1:
         return Throttled(max(next_allowed_at(ledger, rate_limit, now), state.paused_until or 0))
     workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
-    return Reserved(None)
+    return Reserved(now, None)
 
 
 def store_response(

@@ -189,6 +189,31 @@ async def test_plan_that_waits_for_the_store_follows_the_clock(sqlite_url: str) 
         assert due <= one.world.clock() + 5 * SECOND
 
 
+async def test_nothing_is_spent_until_the_ledger_follows_a_clock_that_is_set_forward(sqlite_url: str) -> None:
+    """Until then all that was spent in the last minute seems to be hours old, and Exec would answer 429."""
+    async with machine(sqlite_url) as one:
+        await one.job(MINUTE)
+        store, keeper, poller = one.world.relay.store, one.world.relay.timekeeper, one.world.relay.poller
+        is_busy, goes_on = threading.Event(), threading.Event()
+
+        def keep_busy(_: Tx) -> None:
+            is_busy.set()
+            goes_on.wait(20)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(store.write(keep_busy))
+            await asyncio.to_thread(is_busy.wait, 20)
+            spending = group.create_task(poller._may_repeat("default"))
+            one.wrong = 2 * HOUR
+            group.create_task(keeper.keep())
+            async with asyncio.timeout(20):
+                while not store._writer._single:  # the shift waits too
+                    await asyncio.sleep(0.01)
+            goes_on.set()
+        assert not spending.result()
+        assert await poller._may_repeat("default")
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_any_sequence_of_clock_changes_loses_nothing(sqlite_url: str, seed: int) -> None:
     """The clock changes at random, at boots and between; the torture `wrong-clock` does it many times."""

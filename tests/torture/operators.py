@@ -87,11 +87,11 @@ class World:
     watcher: Poller
 
 
-def watcher(clock: Callable[[], Instant] = lambda: NOON) -> Poller:
+def watcher(clock: Callable[[], Instant] = lambda: NOON, store: object = None) -> Poller:
     """A relay's watcher, without the loop that calls it."""
     space = {"name": SPACE, "api_key": _EXEC_KEY, "budget": {"per_minute": 60, "per_day": 1_000, "share": 1.0}}
     config = Config.model_validate({"workspaces": [space]})
-    return Poller(cast(Store, None), config, {}, clock, Telemetry(), _reserve, lambda: None, random.Random(1))
+    return Poller(cast(Store, store), config, {}, clock, Telemetry(), _reserve, lambda: None, random.Random(1))
 
 
 def keep(tx: Tx) -> None:

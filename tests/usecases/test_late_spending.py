@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +12,7 @@ from relay.model import SECOND
 from relay.registration import job_creation
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import workspaces
+from relay.telemetry import Telemetry
 from tests.conftest import NOON, Clock
 from tests.locks import waits_for_a_lock
 from tests.torture.operators import ALLOWANCE, SPACE, checked, watcher
@@ -48,3 +50,41 @@ async def test_a_request_is_counted_after_the_wait_for_the_workspace(
     await asyncio.gather(holding, spending)
     state = await store.read(lambda tx: workspaces.get(tx, SPACE))
     assert state.ledger.seconds == ((NOON // SECOND + 20, 1),)
+
+
+class StandsStill:
+    """A store behind which the process stands still for 15 s after the first commit."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock, self._pauses = store, clock, iter([15 * SECOND])
+
+    async def write(self, work: Callable[[Tx], Any]) -> Any:
+        written = await self._store.write(work)
+        self._clock.advance(next(self._pauses, 0))
+        return written
+
+    async def write_together(self, work: Callable[..., Any], item: Any) -> Any:
+        written = await self._store.write_together(work, item)
+        self._clock.advance(next(self._pauses, 0))
+        return written
+
+
+async def create_late(store: StandsStill, clock: Clock) -> bool:
+    creator = job_creation.JobCreator(cast(Store, store), {}, watcher(clock), clock, Telemetry(), None)
+    reserved = await creator._reserve(SPACE, job_creation.ExecJobRequest("r", {}))
+    return isinstance(reserved, job_creation.Reserved)
+
+
+async def poll_late(store: StandsStill, clock: Clock) -> bool:
+    return await watcher(clock, store)._may_repeat(SPACE)
+
+
+@pytest.mark.parametrize("spend", [create_late, poll_late])
+async def test_a_request_that_would_leave_late_is_spent_again(
+    store: Store, clock: Clock, spend: Callable[[StandsStill, Clock], Any]
+) -> None:
+    """Exec counts it from when it arrives: after a pause the ledger would allow one too many a minute later."""
+    await store.write(lambda tx: registration.register(tx, checked("j1", "https://a.example/"), NOON))
+    assert await spend(StandsStill(store, clock), clock)
+    state = await store.read(lambda tx: workspaces.get(tx, SPACE))
+    assert state.ledger.seconds == ((NOON // SECOND, 1), (NOON // SECOND + 15, 1))
