@@ -57,7 +57,7 @@ class Timekeeper:
         last_seen = await self._store.read(clock_shift.last_seen) if self._store.uses_machine_clock else None
         downtime = max(0, now - last_seen) if last_seen is not None else 0
         is_long = downtime > _RECORD_EVERY
-        await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
+        await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, self._clock, self.reach))
 
         def record_start(tx: Tx) -> None:
             clock_shift.record_seen(tx, self._owner, now)
@@ -111,7 +111,7 @@ class Timekeeper:
             await self._follow_machine()
         else:
             now = self._clock()
-            await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
+            await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, self._clock, self.reach))
             self._since = now
             self._corrections.clear()
         clock_owner = "this machine" if self._store.uses_machine_clock else "the database"

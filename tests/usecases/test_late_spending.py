@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from logging import getLogger
 from typing import Any, cast
 
 import pytest
 
 from relay import registration
-from relay.model import SECOND
+from relay.model import HOUR, SECOND
+from relay.operations import Timekeeper
 from relay.registration import job_creation
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import workspaces
@@ -50,6 +52,33 @@ async def test_a_request_is_counted_after_the_wait_for_the_workspace(
     await asyncio.gather(holding, spending)
     state = await store.read(lambda tx: workspaces.get(tx, SPACE))
     assert state.ledger.seconds == ((NOON // SECOND + 20, 1),)
+
+
+class Waits:
+    """A store that is busy for two seconds whenever a relay that starts wants to write; meanwhile another relay spends
+    a request."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, work: Callable[[Tx], Any]) -> Any:
+        self._clock.advance(2 * SECOND)
+        await watcher(self._clock, self._store)._may_repeat(SPACE)
+        return await self._store.write(work)
+
+
+async def test_what_others_spend_while_a_relay_starts_counts_from_then_on(store: Store, clock: Clock) -> None:
+    """The relay that starts took the time before it waited for the store, and what was spent since for the work of a
+    clock that is ahead."""
+    await store.write(lambda tx: registration.register(tx, checked("j1", "https://a.example/"), NOON))
+    await Timekeeper(cast(Store, Waits(store, clock)), clock, "own_1", HOUR, getLogger("relay")).begin()
+    ledger = (await store.read(lambda tx: workspaces.get(tx, SPACE))).ledger
+    last = (clock.at - NOON) // SECOND
+    assert last >= 2
+    assert ledger.seconds == tuple((NOON // SECOND + at, 1) for at in range(2, last + 1, 2))
 
 
 class StandsStill:

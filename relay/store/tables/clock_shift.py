@@ -142,15 +142,17 @@ def last_spent(tx: Tx) -> Instant | None:
     return max(seconds) * usage_ledger.BIN if seconds else None
 
 
-def limit_pending_times(tx: Tx, now: Instant, reach: int) -> None:
-    """Limits pending times to `now + reach` and spent requests to `now`, because a clock was ahead.
+def limit_pending_times(tx: Tx, clock: Callable[[], Instant], reach: int) -> None:
+    """Limits pending times to now and `reach`, and spent requests to now, because a clock was ahead.
 
-    Idempotent, so that each relay on a store may call it.
+    Idempotent, so that each relay on a store may call it. Locks the workspaces, then reads the clock, so that all
+    requests that other relays spent are in the past.
     """
+    now = clock()
     parameters = {"now": now, "too_far": now + reach}
     for statement in _DUE_NOW:
         tx.execute(statement, parameters)
-    _change_ledgers(tx, lambda ledger: usage_ledger.not_ahead(ledger, now))
+    _change_ledgers(tx, lambda ledger: usage_ledger.not_ahead(ledger, clock()))
 
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)

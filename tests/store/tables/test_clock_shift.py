@@ -195,7 +195,7 @@ async def test_times_beyond_reach_are_counted_and_made_due(store: Store) -> None
     early = NOON - 2 * DAY
     assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (2, NOON + MINUTE)
     for _ in range(2):
-        await store.write(lambda tx: clock_shift.limit_pending_times(tx, early, REACH))
+        await store.write(lambda tx: clock_shift.limit_pending_times(tx, lambda: early, REACH))
     assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (0, None)
     poll, attempt, paused, _ = await planned(store)
     assert (poll, attempt, paused) == (early, early, early)
@@ -218,7 +218,7 @@ async def test_times_within_reach_stay(store: Store) -> None:
     """A start with a correct clock changes nothing."""
     await fill(store)
     before = await planned(store)
-    await store.write(lambda tx: clock_shift.limit_pending_times(tx, NOON, REACH))
+    await store.write(lambda tx: clock_shift.limit_pending_times(tx, lambda: NOON, REACH))
     assert await planned(store) == before
 
 
