@@ -96,7 +96,7 @@ class ExecClient:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return JobCreationUnknown("connection", self._connection_error_text(error))
         if 200 <= status < 300:
-            result = _job(None, headers, body)
+            result = _job(None, headers, body, self._api_key)
             if isinstance(result, JobFound):
                 return JobCreated(result.job)
             return JobCreationUnknown("malformed", getattr(result, "detail", ""))
@@ -160,7 +160,7 @@ class ExecClient:
     def _read(self, job_id: str, status: int, headers: httpx.Headers, body: bytes) -> PollResult:
         """Classifies an answer. A status code counts only if Exec wrote the answer, as gateways use the same codes."""
         if 200 <= status < 300:
-            return _job(job_id, headers, body)
+            return _job(job_id, headers, body, self._api_key)
         if 300 <= status < 400 and "location" in headers:
             return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}", is_foreign=True)
         envelope = _envelope(body)
@@ -208,15 +208,18 @@ class ExecClient:
 # --- parsing the answer ----------------------------------------------------------------------------------------
 
 
-def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
-    """Parses the job of an answer: the one with `job_id`, or any job if that is None."""
+def _job(job_id: str | None, headers: httpx.Headers, body: bytes, api_key: str) -> PollResult:
+    """Parses the job of an answer: the one with `job_id`, or any job if that is None.
+
+    `api_key` is left out wherever the answer repeats it: all subscribers get the job as Exec sent it.
+    """
     if len(body) > MAX_BODY_READ:
         return _malformed(f"it is longer than {MAX_BODY_READ // 1024:,} KiB")
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):  # guard: exec-compressed
         return _malformed("it is compressed, which was not asked for")
     left_out: tuple[str, ...] = ()
     try:
-        text = _strict_json(body)
+        text = _strict_json(body).replace(api_key.encode(), "exec_…".encode())
         if len(text) > MAX_JOB_SIZE:
             text, left_out = _without_long_fields(text)
         job = ScenarioJob.model_validate_json(text)

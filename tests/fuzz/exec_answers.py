@@ -36,6 +36,7 @@ TARGET = Target(
         b'\x00\n{"id": "j1", "status": "completed", "scenario": {"id": "s", "name": "n", "url": "https://a"}}',
         b'\x00\n{"id": "j1", "status": "failed", "error": {"code": "X", "message": "y"}, "created_at": "2024-03-01"}',
         b'\x02\n{"error": {"type": "authentication_error", "message": "' + KEY.encode() + b'"}}',
+        b'\x00\n{"id": "j1", "status": "failed", "scenario": {"name": "' + KEY.encode() + b'"}}',
         b'\x04Fri, 01 Mar 2024 10:00:30 GMT\n{"retry_after": 7.5}',
         b"\x06https://elsewhere.example/x\n",
         b"\x00\n" + b"[" * 2_000,

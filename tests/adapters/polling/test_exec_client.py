@@ -177,3 +177,13 @@ async def test_the_key_is_in_neither_log_nor_repr(caplog: pytest.LogCaptureFixtu
             assert KEY not in repr(client) + repr(poll)
     assert caplog.records
     assert KEY not in caplog.text
+
+
+async def test_a_key_that_exec_repeats_in_a_job_is_left_out() -> None:
+    """All subscribers get the job as Exec sent it."""
+    repeated = answering(job_answer(scenario={"name": f"made with {KEY}"}, more=[KEY]))
+    async with serving(repeated) as served, exec_client(served) as client:
+        poll_result = (await client.get_job("j1o2b3i4d5x6")).result
+    assert isinstance(poll_result, JobFound)
+    assert poll_result.job.raw()["scenario"] == {"name": "made with exec_…"}
+    assert KEY not in repr(poll_result)
