@@ -22,15 +22,6 @@ Without it the transport does not repeat the request."""
 MARGIN = SECOND
 """A spent request counts this much longer, because it reaches Exec a varying time after it was spent. One that
 leaves later than this has to be spent again."""
-
-
-def is_late(spent_at: Instant, now: Instant) -> bool:
-    """Whether a request that was spent at `spent_at` and has not left by `now` has to be spent again: the ledger counts
-    it from then on, and it would reach Exec later than that allows for. The process stood still, or a commit took
-    long."""
-    return now - spent_at > MARGIN
-
-
 _MAX_AHEAD = MINUTE
 """A time further ahead than this comes from a wrong clock. Clocks of several relays may differ by this much."""
 
@@ -79,6 +70,13 @@ def spend(ledger: UsageLedger, n: int, now: Instant) -> UsageLedger:
     seconds = _added(_counting(ledger.seconds, BIN, MINUTE, now), BIN, n, now)
     buckets = _added(_counting(ledger.buckets, BUCKET, DAY, now), BUCKET, n, now)
     return replace(ledger, seconds=seconds, buckets=buckets)
+
+
+def is_late(spent_at: Instant, now: Instant) -> bool:
+    """Whether a request that was spent at `spent_at` and has not left by `now` has to be spent again: the ledger counts
+    it from then on, and it would reach Exec later than that allows for. The process stood still, or a commit took
+    long."""
+    return now - spent_at > MARGIN
 
 
 def allowed_now(ledger: UsageLedger, rate_limit: RateLimit, now: Instant, requests: int) -> int:

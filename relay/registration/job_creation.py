@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.errors import Conflict, StoreError
-from relay.model import DAY, Instant, ScenarioJob, new_id
+from relay.model import DAY, SECOND, Instant, ScenarioJob, new_id
 from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected
 from relay.polling import ExecClient, Poller, RateLimit
-from relay.polling.request_budget import MARGIN, allowed_now, is_late, next_allowed_at, spend
+from relay.polling.request_budget import allowed_now, is_late, next_allowed_at, spend
 from relay.polling.schedule.next_poll import poll_state_of
 from relay.polling.transitions import Policy
 from relay.registration import exec_callback_tokens
@@ -23,6 +23,7 @@ from relay.registration.register import RegistrationResult, register
 from relay.registration.request import ValidatedRegistration
 from relay.store import Store, Tx
 from relay.store.tables import callback_tokens, idempotency, watches, workspaces
+from relay.store.tables.callback_tokens import CallbackToken
 from relay.store.tables.idempotency import StoredResponse
 from relay.telemetry import Telemetry
 
@@ -96,13 +97,12 @@ class JobCreator:
         RequestError for a registration that is refused, StoreError if nothing was created.
         """
         workspace = registration.workspace
-        token = await self._store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, workspace))
-        reserved = await self._reserve(workspace, request)
+        token, reserved = await self._reserve(workspace, request)
         if isinstance(reserved, Throttled):
             return reserved
         job = reserved.job
         if job is None:
-            result = await self._send(workspace, request, exec_callback_tokens.url_of(token, self._public_url))
+            result = await self._send(workspace, request, token)
             if not isinstance(result, JobCreated):
                 return result
             job = result.job
@@ -111,19 +111,24 @@ class JobCreator:
         except StoreError as error:
             return NotRegistered(error)
 
-    async def _reserve(self, workspace: str, request: ExecJobRequest) -> Reserved | Throttled:
-        """As `reserve_request`, and again if that took so long that the request would be late."""
+    async def _reserve(self, workspace: str, request: ExecJobRequest) -> tuple[CallbackToken, Reserved | Throttled]:
+        """The token for Exec's callback, and as `reserve_request`; again if that took so long that the request would be
+        late."""
         rate_limit, may_spend = self._poller.rate_limits[workspace], self._poller.may_spend
-        while True:
-            reserved = await self._store.write(
-                lambda tx: reserve_request(
-                    tx, workspace, rate_limit, request.request_id, request.fields, self._clock, may_spend
-                )
-            )
-            if isinstance(reserved, Throttled) or reserved.job or not is_late(reserved.at, self._clock()):
-                return reserved
 
-    async def _send(self, workspace: str, request: ExecJobRequest, url: str | None) -> CreateJobResult:
+        def reserve(tx: Tx) -> tuple[CallbackToken, Reserved | Throttled]:
+            token = exec_callback_tokens.get_or_create_token(tx, workspace)
+            return token, reserve_request(
+                tx, workspace, rate_limit, request.request_id, request.fields, self._clock, may_spend
+            )
+
+        while True:
+            token, reserved = await self._store.write(reserve)
+            if isinstance(reserved, Throttled) or reserved.job or not is_late(reserved.at, self._clock()):
+                return token, reserved
+
+    async def _send(self, workspace: str, request: ExecJobRequest, token: CallbackToken) -> CreateJobResult:
+        url = exec_callback_tokens.url_of(token, self._public_url)
         result = await self._clients[workspace].create({**request.fields, **({"callback_url": url} if url else {})})
         self._telemetry.job_creation_done(workspace, result)
         return result
@@ -187,7 +192,7 @@ def reserve_request(
         return Reserved(now, ScenarioJob.model_validate_json(stored.answer))
     ledger = state.ledger
     if not may_spend():
-        return Throttled(now + MARGIN)
+        return Throttled(now + SECOND)
     is_paused = state.paused_until is not None and state.paused_until > now
     if is_paused or allowed_now(ledger, rate_limit, now, 1) < 1:
         return Throttled(max(next_allowed_at(ledger, rate_limit, now), state.paused_until or 0))

@@ -15,10 +15,9 @@ from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
 from tests.docs.compose import OVER, PROGRAM, environment, root_of
 from tests.docs.pages import ROOT
-from tests.docs.processes import listening
+from tests.docs.processes import listening, ready
 from tests.e2e.conftest import free_port
 from tests.forking import processes
-from tests.loopback import http_client
 from tests.make import SECRET
 
 SLACK = "https://hooks.slack.com/services/T000/B000/XXXX"
@@ -68,9 +67,7 @@ class Machine:
         with log.open("ab") as out:
             self.relay = processes.start(["relay", "serve"], known, root_of(self.folder), out.fileno())
         await listening(int(self.port), self.relay, log)
-        async with http_client(trust_env=False) as http, asyncio.timeout(30):
-            while (await http.get(f"http://127.0.0.1:{self.port}/readyz?exclude=exec")).status_code != 200:
-                await asyncio.sleep(0.02)
+        await ready(int(self.port))
 
     async def down(self) -> None:
         """SIGTERM, as a container engine sends it."""

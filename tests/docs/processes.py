@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from tests.forking.processes import Process
+from tests.loopback import http_client
 
 STARTS_WITHIN = 20.0
 
@@ -24,3 +25,10 @@ async def listening(
             await writer.wait_closed()
             return
     raise AssertionError(f"nothing listens at {port}: {log.read_text()}")
+
+
+async def ready(port: int) -> None:
+    """Returns when the relay that listens on `port` has started: until then it answers each call with 503."""
+    async with http_client(trust_env=False) as http, asyncio.timeout(30):
+        while (await http.get(f"http://127.0.0.1:{port}/readyz?exclude=exec")).status_code != 200:
+            await asyncio.sleep(0.02)

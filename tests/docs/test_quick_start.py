@@ -22,7 +22,7 @@ from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
 from tests.docs.machine import SLACK
 from tests.docs.pages import DOCS, ROOT, sections
-from tests.docs.processes import listening
+from tests.docs.processes import listening, ready
 from tests.e2e.conftest import free_port
 from tests.make import SECRET
 from tests.node import needs
@@ -65,6 +65,8 @@ class Terminal:
             return log.read_text()
         self.running[verb] = process
         await listening(int(self.ports[verb]), process, log)
+        if verb == "serve":
+            await ready(int(self.ports[verb]))
         return ""
 
     def printed(self, verb: str) -> str:

@@ -1,7 +1,5 @@
 """A machine whose clock is wrong at boot, or set while the relay runs: nothing is lost, untrue, late or overdrawn."""
 
-import asyncio
-import threading
 from collections.abc import Sequence
 
 import pytest
@@ -13,7 +11,16 @@ from relay.sandbox.receiver import Respond
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import watches
 from tests.flows.conftest import next_due
-from tests.flows.wrong_clock import PER_DAY, SHARE, YEARS, commits_that_fail, lived, machine, until_told
+from tests.flows.wrong_clock import (
+    PER_DAY,
+    SHARE,
+    YEARS,
+    commits_that_fail,
+    lived,
+    machine,
+    set_while_busy,
+    until_told,
+)
 
 
 async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ignore[no-untyped-def]
@@ -163,28 +170,15 @@ async def test_plan_that_waits_for_the_store_follows_the_clock(sqlite_url: str) 
     async with machine(sqlite_url) as one:
         await one.set(2 * HOUR)
         await one.job(MINUTE)
-        store, keeper = one.world.relay.store, one.world.relay.timekeeper
-        is_busy, goes_on = threading.Event(), threading.Event()
+        store = one.world.relay.store
         planned = one.world.relay.clock() + 5 * SECOND
-
-        def keep_busy(_: Tx) -> None:
-            is_busy.set()
-            goes_on.wait(20)
 
         def plan(tx: Tx, items: Sequence[None]) -> Sequence[None]:
             tx.execute(update(watches).values(next_poll_at=planned))
             return items
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(store.write(keep_busy))
-            await asyncio.to_thread(is_busy.wait, 20)
-            group.create_task(store.write_together(plan, None))
-            one.wrong = 0
-            group.create_task(keeper.keep())
-            async with asyncio.timeout(20):
-                while not store._writer._single:  # the shift waits too
-                    await asyncio.sleep(0.01)
-            goes_on.set()
+        async with set_while_busy(one, 0) as waiting:
+            waiting.create_task(store.write_together(plan, None))
         [due] = await store.read(lambda tx: next_due(tx, ["default"]))
         assert due <= one.world.clock() + 5 * SECOND
 
@@ -193,23 +187,9 @@ async def test_nothing_is_spent_until_the_ledger_follows_a_clock_that_is_set_for
     """Until then all that was spent in the last minute seems to be hours old, and Exec would answer 429."""
     async with machine(sqlite_url) as one:
         await one.job(MINUTE)
-        store, keeper, poller = one.world.relay.store, one.world.relay.timekeeper, one.world.relay.poller
-        is_busy, goes_on = threading.Event(), threading.Event()
-
-        def keep_busy(_: Tx) -> None:
-            is_busy.set()
-            goes_on.wait(20)
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(store.write(keep_busy))
-            await asyncio.to_thread(is_busy.wait, 20)
-            spending = group.create_task(poller._may_repeat("default"))
-            one.wrong = 2 * HOUR
-            group.create_task(keeper.keep())
-            async with asyncio.timeout(20):
-                while not store._writer._single:  # the shift waits too
-                    await asyncio.sleep(0.01)
-            goes_on.set()
+        poller = one.world.relay.poller
+        async with set_while_busy(one, 2 * HOUR) as waiting:
+            spending = waiting.create_task(poller._may_repeat("default"))
         assert not spending.result()
         assert await poller._may_repeat("default")
 

@@ -1,8 +1,10 @@
 """A relay on SQLite whose machine's clock is wrong and set again; the test moves the true time."""
 
+import asyncio
 import json
 import random
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -104,6 +106,28 @@ def commits_that_fail(relay: Relay, take_effect: bool) -> Iterator[None]:
         yield
     finally:
         event.remove(writer, "commit", fail)
+
+
+@asynccontextmanager
+async def set_while_busy(one: Machine, wrong: int) -> AsyncIterator[asyncio.TaskGroup]:
+    """The store is busy: what the body starts waits for it. Then the clock is set, and the shift waits behind that; at
+    the end all is done."""
+    store, is_busy, goes_on = one.world.relay.store, threading.Event(), threading.Event()
+
+    def keep_busy(_: Connection) -> None:
+        is_busy.set()
+        goes_on.wait(20)
+
+    async with asyncio.TaskGroup() as waiting:
+        waiting.create_task(store.write(keep_busy))
+        await asyncio.to_thread(is_busy.wait, 20)
+        yield waiting
+        one.wrong = wrong
+        waiting.create_task(one.world.relay.timekeeper.keep())
+        async with asyncio.timeout(20):
+            while not store._writer._single:  # the shift waits too
+                await asyncio.sleep(0.01)
+        goes_on.set()
 
 
 @asynccontextmanager

@@ -100,7 +100,7 @@ class StandsStill:
 
 async def create_late(store: StandsStill, clock: Clock) -> bool:
     creator = job_creation.JobCreator(cast(Store, store), {}, watcher(clock), clock, Telemetry(), None)
-    reserved = await creator._reserve(SPACE, job_creation.ExecJobRequest("r", {}))
+    _, reserved = await creator._reserve(SPACE, job_creation.ExecJobRequest("r", {}))
     return isinstance(reserved, job_creation.Reserved)
 
 

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import chain
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, Text, column, inspect, select, table, text, update
@@ -52,7 +51,7 @@ _LOCK = 0x5245_4C41_59  # 'RELAY': PostgreSQL's advisory lock of this purpose
 def _known(versions: tuple[Path, ...]) -> tuple[str, ...]:
     """The versions of the tables that the migrations in these folders make, oldest first: each file's name begins with
     its version. Alembic would read and run all of them."""
-    return tuple(sorted(file.name.partition("_")[0] for file in chain(*(one.glob("[0-9]*_*.py") for one in versions))))
+    return tuple(sorted(file.name.partition("_")[0] for folder in versions for file in folder.glob("[0-9]*_*.py")))
 
 
 def version_of(connection: Connection) -> str | None:
